@@ -154,16 +154,19 @@ def _best(
     ]
     if alone and _time(best) > _WORTH_MORE * _time(alone[0]):
         best = alone[0]
-    text = f"{_capital(best.name)}: {1 / _time(best):.1f} times as fast"
+    gain = 1 / _time(best)
+    text = f"{_capital(best.name)}: {gain:.1f} times as fast"
     if best.expected_loss is not None:
-        loss = percent(round(best.expected_loss.expected, 4))
+        lost = round(best.expected_loss.expected, 4)
+        loss = percent(lost)
         text += f", expected to lose {loss} of its right answers (risk {best.risk})"
     elif best.relative_error is not None:
-        text += (
-            f", its outputs differ by {percent(best.relative_error)} (risk {best.risk})"
-        )
-    if best.precision == INT8 and best.flops_budget is None:
-        return best.name, f"{text}; {_low_rank_adds(best, options)}."
+        difference = percent(best.relative_error)
+        text += f", its outputs differ by {difference} (risk {best.risk})"
+    whole = best.precision == INT8 and best.flops_budget is None
+    if whole:
+        low_rank = _low_rank_adds(best, options)
+        return best.name, f"{text}; {low_rank}."
     return best.name, f"{text}."
 
 
@@ -189,14 +192,17 @@ def _request(request: Request, folder: Path, way: _Way) -> Request:
     """
     analysis = Path(request.kept_analysis or folder / "analysis")
     suffix = Path(request.output).suffix
-    stem = way.name.replace(" ", "-").replace("%", "percent")
+    hyphenated = way.name.replace(" ", "-")
+    stem = hyphenated.replace("%", "percent")
+    budgets = {} if way.keep is None else {FLOPS.field: way.keep}
+    earlier = str(analysis) if analysis.exists() else request.analysis
     return replace(
         request,
-        budgets={} if way.keep is None else {FLOPS.field: way.keep},
+        budgets=budgets,
         precision=way.precision,
         output=str(folder / f"{stem}{suffix}"),
         report=str(folder / f"{stem}.json"),
-        analysis=str(analysis) if analysis.exists() else request.analysis,
+        analysis=earlier,
         kept_analysis=str(analysis),
         largest_analysis=request.largest_analysis or _LARGEST_ANALYSIS,
     )
@@ -218,14 +224,17 @@ def _times(
     with readable(request.format, Path(request.model)) as source:
         inputs = _inputs(request, source)
         load = partial(load_runner, request.format)
-        size = sum(path.stat().st_size for path in (source, *paths))
+        sizes = [path.stat().st_size for path in (source, *paths)]
+        size = sum(sizes)
         if size <= _MOST_TOGETHER:
-            original, *medians = _medians(list(map(load, (source, *paths))), inputs)
+            runners = list(map(load, (source, *paths)))
+            original, *medians = _medians(runners, inputs)
         else:
             pairs = [_medians([load(source), load(path)], inputs) for path in paths]
             original = pairs[0][0]
             medians = [original * after / max(before, 1e-9) for before, after in pairs]
-    return original, dict(zip(reports, medians, strict=True))
+    by_name = zip(reports, medians, strict=True)
+    return original, dict(by_name)
 
 
 def _medians(runners: Sequence[Runner], inputs: Inputs) -> list[float]:

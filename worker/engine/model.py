@@ -101,7 +101,8 @@ class TensorSpec:
 
     def number(self, shape: tuple[int, ...]) -> NDArray[np.generic]:
         """Return the number that is bound to the input as an array without axes, 0 for none."""
-        return np.asarray(shape[0] if shape else 0, np.dtype(self.dtype))
+        value = shape[0] if shape else 0
+        return np.asarray(value, np.dtype(self.dtype))
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,8 @@ class CostProfile:
     def _macs_for(self, reasons: Collection[str]) -> int:
         """Return the MACs of sites that stay for these reasons, along the dearest path of them."""
         costs = [site.macs if site.reason in reasons else 0 for site in self.sites]
-        return max(by_execution_path(self.sites, costs))
+        by_path = by_execution_path(self.sites, costs)
+        return max(by_path)
 
 
 def by_execution_path(sites: Sequence[Site], costs: Sequence[int]) -> tuple[int, ...]:
@@ -217,9 +219,11 @@ def by_execution_path(sites: Sequence[Site], costs: Sequence[int]) -> tuple[int,
     >>> by_execution_path([], [])
     (0,)
     """
-    longest = max((len(site.execution_paths) for site in sites), default=1)
+    lengths = [len(site.execution_paths) for site in sites]
+    longest = max(lengths, default=1)
     totals = [0] * (longest or 1)
-    for site, cost in zip(sites, costs, strict=True):
+    pairs = zip(sites, costs, strict=True)
+    for site, cost in pairs:
         for path in range(len(totals)):
             totals[path] += site.cost_in(path, cost)
     return tuple(totals)

@@ -83,14 +83,16 @@ class Program:
         """The values that are needed no more after each step; constants and outputs stay."""
         last: dict[str, int] = {}
         for position, step in enumerate(self.steps):
-            for name in (*step.gives, *step.takes):
+            values = (*step.gives, *step.takes)
+            for name in values:
                 last[name] = position
         staying = {*self.outputs, *self.constants}
         names_of: list[list[str]] = [[] for _ in self.steps]
         for name, position in last.items():
             if name not in staying:
                 names_of[position].append(name)
-        return tuple(tuple(names) for names in names_of)
+        tuples = [tuple(names) for names in names_of]
+        return tuple(tuples)
 
 
 Replacements = Mapping[str, Callable[[Tensor], Tensor]]

@@ -38,7 +38,8 @@ class Progress:
     def within(self, done: float, of: int) -> None:
         """Emit progress within the present phase: `done` parts of `of`."""
         start, end = STARTS[self._phase], _ENDS[self._phase]
-        self._tell(start + (end - start) * done / of)
+        share = (end - start) * done / of
+        self._tell(start + share)
 
     def _tell(self, fraction: float) -> None:
         start, end = self._part

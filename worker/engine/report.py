@@ -55,7 +55,8 @@ _DECIMALS_OF_MS = 4
 
 def write(path: str, members: Mapping[str, Any]) -> None:
     """Write a report or an inspection as JSON; texts of any length, as of a model, are cut."""
-    Path(path).write_text(json.dumps(_cut(members), indent=1, allow_nan=False))
+    text = json.dumps(_cut(members), indent=1, allow_nan=False)
+    Path(path).write_text(text)
 
 
 def _cut(value: Any) -> Any:  # noqa: ANN401 - any JSON

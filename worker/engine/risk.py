@@ -167,13 +167,15 @@ def _evidence(
 ) -> str:
     assert comparison.relative_error is not None  # `assess` has checked
     error = f"{100 * comparison.relative_error:.1f} %"
-    text = f"{_INPUTS[inputs.source]} its outputs differ from the original's by {error}"
+    source = _INPUTS[inputs.source]
+    text = f"{source} its outputs differ from the original's by {error}"
     text += " of their size"
     if comparison.agreement is not None:
         cases = f"{100 * comparison.agreement:.0f} %"
         text += f", and it gives the same class in {cases} of the cases"
     if predicted is not None:
-        share = f"{100 * predicted**0.5:.1f} %"
+        root = predicted**0.5
+        share = f"{100 * root:.1f} %"
         text += f"; from the errors of its layers {share} were predicted"
     if len(inputs.groups) > 1:
         names = ", ".join(inputs.groups)
@@ -187,7 +189,8 @@ def _expectation(loss: ExpectedLoss | None) -> str:
         return ""
     low, high = _per_cent(loss.low), _per_cent(loss.high)
     band = low if low == high else f"{low} to {high}"
-    return f" It is expected to lose {_per_cent(loss.expected)} of its right answers ({band})."
+    expected = _per_cent(loss.expected)
+    return f" It is expected to lose {expected} of its right answers ({band})."
 
 
 def _per_cent(share: float) -> str:
@@ -201,4 +204,5 @@ def _per_cent(share: float) -> str:
 
 def _reservations(doubts: Sequence[str]) -> str:
     """Return the doubts as sentences."""
-    return "".join(f" {doubt[0].upper()}{doubt[1:]}." for doubt in doubts)
+    sentences = [f" {doubt[0].upper()}{doubt[1:]}." for doubt in doubts]
+    return "".join(sentences)

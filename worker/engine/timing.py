@@ -89,11 +89,14 @@ def time_in_turn(
         for index, run in enumerate(runners):
             clock_start, processor_start = time.perf_counter(), processor_time()
             run(inputs)
-            processor[index].append(processor_time() - processor_start)
-            clock[index].append(time.perf_counter() - clock_start)
+            processor_seconds = processor_time() - processor_start
+            processor[index].append(processor_seconds)
+            clock_seconds = time.perf_counter() - clock_start
+            clock[index].append(clock_seconds)
+    pairs = zip(clock, processor, strict=True)
     return tuple(
         RunTimes(len(by_clock), Spread.of(by_clock), Spread.of(by_processor))
-        for by_clock, by_processor in zip(clock, processor, strict=True)
+        for by_clock, by_processor in pairs
     )
 
 

@@ -67,7 +67,8 @@ def compare(
     spreads: dict[str, _Spread] = defaultdict(_Spread)
     finite = True
     sized_by_values = _sized_by_values(originals, compressed, declared or {})
-    for original, other in zip(originals, compressed, strict=True):
+    pairs = zip(originals, compressed, strict=True)
+    for original, other in pairs:
         _require_same_names(original, other)
         is_only_output = len(original) == 1
         for name, expected in original.items():
@@ -85,20 +86,23 @@ def compare(
             # an original may give NaN or infinity; the artifact may then do so too
             usable = np.isfinite(expected64)
             finite &= bool(usable.all())
-            if not np.isfinite(got64[usable]).all():
+            is_usable = np.isfinite(got64[usable])
+            if not is_usable.all():
                 raise _differs(f"values of {name}", "finite", "NaN or infinity")
-            difference += float(((expected64 - got64)[usable] ** 2).sum())
-            energy += float((expected64[usable] ** 2).sum())
-            spreads[name].add(np.where(usable, expected64, 0))
+            squares = (expected64 - got64)[usable] ** 2
+            difference += float(squares.sum())
+            energies = expected64[usable] ** 2
+            energy += float(energies.sum())
+            usable_values = np.where(usable, expected64, 0)
+            spreads[name].add(usable_values)
+    spread_energy = sum(spread.energy for spread in spreads.values())
     return Comparison(
         outputs=tuple(originals[0]),
         relative_error=_ratio(difference, energy),
         agreement=None if sized_by_values else _agreement(originals, compressed),
         finite=finite,
         sized_by_values=sized_by_values,
-        spread_error=_ratio(
-            difference, sum(spread.energy for spread in spreads.values())
-        ),
+        spread_error=_ratio(difference, spread_energy),
     )
 
 
@@ -120,7 +124,8 @@ class _Spread:
         rows = samples.reshape(1) if samples.ndim == 0 else samples
         self._samples += len(rows)
         self._sum = self._sum + rows.sum(0)
-        self._squares += float(np.square(rows).sum())
+        squares = np.square(rows)
+        self._squares += float(squares.sum())
 
     @property
     def energy(self) -> float:
@@ -189,7 +194,8 @@ def worst(comparisons: Mapping[str, Comparison]) -> Comparison:
     errors = [one.relative_error for one in each if one.relative_error is not None]
     spread_errors = [one.spread_error for one in each if one.spread_error is not None]
     agreements = [one.agreement for one in each if one.agreement is not None]
-    sized = chain.from_iterable(one.sized_by_values for one in each)
+    names_of_each = [one.sized_by_values for one in each]
+    sized = chain.from_iterable(names_of_each)
     return Comparison(
         outputs=each[0].outputs,
         relative_error=max(errors, default=None),
@@ -220,19 +226,24 @@ def _agreement(
     It is None unless each run has one vector of scores a sample as its only output.
     """
     scores, other_scores = [], []
-    for original, other in zip(originals, compressed, strict=True):
+    pairs = zip(originals, compressed, strict=True)
+    for original, other in pairs:
         if len(original) != 1:
             return None
         [output], [other_output] = original.values(), other.values()
         if not is_scores(output):
             return None
-        scores.append(output.reshape(len(output), -1))
-        other_scores.append(other_output.reshape(len(other_output), -1))
+        vectors = output.reshape(len(output), -1)
+        scores.append(vectors)
+        other_vectors = other_output.reshape(len(other_output), -1)
+        other_scores.append(other_vectors)
     a, b = np.concatenate(scores), np.concatenate(other_scores)
     finite = np.isfinite(a).all(1)
     if not finite.any():
         return None
-    return float(np.mean(a[finite].argmax(1) == b[finite].argmax(1)))
+    classes = a[finite].argmax(1)
+    other_classes = b[finite].argmax(1)
+    return float(np.mean(classes == other_classes))
 
 
 def _centred(scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -243,7 +254,8 @@ def _centred(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     table = scores.reshape(len(scores), -1)
     if (table >= 0).all() and np.abs(table.sum(1) - 1).max() < _PROBABILITY_TOLERANCE:
         table = np.log(np.maximum(table, _LEAST_PROBABILITY))
-    centred: NDArray[np.float64] = table - table.mean(1, keepdims=True)
+    means = table.mean(1, keepdims=True)
+    centred: NDArray[np.float64] = table - means
     return centred
 
 

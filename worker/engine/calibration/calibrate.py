@@ -280,6 +280,7 @@ def _unmeasured_note(fitting: FittingImages, convolutions: Geometries) -> list[s
     unmeasured = [site for site in convolutions if site not in fitting.moments.by_site]
     if not unmeasured:
         return []
-    names = ", ".join(unmeasured[:_MOST_NAMED])
+    first_names = unmeasured[:_MOST_NAMED]
+    names = ", ".join(first_names)
     more = " and more" if len(unmeasured) > _MOST_NAMED else ""
     return [f"by their weights alone, since no finite inputs reach them: {names}{more}"]

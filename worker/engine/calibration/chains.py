@@ -38,15 +38,18 @@ def compose(layers: Sequence[Layer], convolution: Convolution) -> Layer:
     """
     groups = convolution.groups
     patch = convolution.patch
-    unit = device.placed(torch.eye(patch))
+    identity = torch.eye(patch)
+    unit = device.placed(identity)
     # Each group sees the same unit input, of the kernel's own size: the output is one position.
-    in_groups = unit[:, None].expand(-1, groups, -1)
+    with_axis = unit[:, None]
+    in_groups = with_axis.expand(-1, groups, -1)
     x = in_groups.reshape(patch, -1, *convolution.kernel)
     *first, last = map(_at_one_position, layers)
     without_bias = replace(last, bias=None)
     outputs = run_chain([*first, without_bias], x)
     columns = outputs.reshape(patch, groups, -1)
-    weight = columns.permute(1, 2, 0).reshape(convolution.weight_shape)
+    in_order = columns.permute(1, 2, 0)
+    weight = in_order.reshape(convolution.weight_shape)
     return Layer(convolution, weight.numpy(force=True), last.bias)
 
 

@@ -131,8 +131,11 @@ def _sketch(moments: Moments, directions: int) -> Array:
     """Return the covariance times random signs, `(groups, m, directions)`."""
     assert moments.held is not None  # measured moments have covariances
     size = moments.mean.shape[-1]
-    shape = (size, min(size, directions))
-    signs = np.random.default_rng(0).choice(np.array([-1, 1], np.float32), shape)
+    columns = min(size, directions)
+    shape = (size, columns)
+    random = np.random.default_rng(0)
+    choices = np.array([-1, 1], np.float32)
+    signs = random.choice(choices, shape)
     return moments.held.times(signs)
 
 
@@ -142,6 +145,7 @@ def relative_change(before: Sketches, now: Sketches) -> float:
     for site, sketch in now.items():
         size = float(np.linalg.norm(sketch))
         if site in before and size > 0:
-            difference = float(np.linalg.norm(sketch - before[site]))
+            change = sketch - before[site]
+            difference = float(np.linalg.norm(change))
             changes.append(difference / size)
     return max(changes)

@@ -78,7 +78,8 @@ class Harness:
         tensors = {name: _to_tensor(array) for name, array in arrays.items()}
         counts = (len(tensors[name]) for name in self.image_names)
         count = min(counts, default=self.batch)
-        starts = range(0, count - self.batch + 1, self.batch)
+        last = count - self.batch
+        starts = range(0, last + 1, self.batch)
         return [self._slice(tensors, start) for start in starts]
 
     def _slice(self, tensors: Batch, start: int) -> Batch:

@@ -80,10 +80,12 @@ def _is_near_constant(values: Sequence[Tensor]) -> bool:
     first = values[0]
     if any(each.shape[1:] != first.shape[1:] or not each.dim() for each in values):
         return False
-    together = torch.cat(list(values)).double()
+    joined = torch.cat(list(values))
+    together = joined.double()
     axes = {1, together.dim() - 1} if together.dim() > 2 else {together.dim()}
     deviations = []
     for axis in axes:
         others = [other for other in range(together.dim()) if other != axis]
-        deviations.append(float(together.std(others, correction=0).max()))
+        deviation = together.std(others, correction=0)
+        deviations.append(float(deviation.max()))
     return min(deviations) < _LEAST_DEVIATION

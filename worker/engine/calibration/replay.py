@@ -47,7 +47,8 @@ class CheckpointedRun:
         Raises:
             StepError: a step does not run on its inputs.
         """
-        return (inputs for inputs, _, _ in self._run(position, position, steps))
+        passed = self._run(position, position, steps)
+        return (inputs for inputs, _, _ in passed)
 
     def inputs_and_outputs_of(
         self, position: int, steps: Sequence[Step]
@@ -73,7 +74,8 @@ class CheckpointedRun:
             StepError: a step does not run on its inputs.
         """
         steps = self._program.steps
-        return (values for _, _, values in self._run(position, position, steps))
+        passed = self._run(position, position, steps)
+        return (values for _, _, values in passed)
 
     def _run(self, position: int, end: int, steps: Sequence[Step]) -> Iterator[_Passed]:
         """Compute each batch up to the step at `end`, and hold it at the last checkpoint passed."""
@@ -153,14 +155,17 @@ def measure_footprints(program: Program, batch: Batch) -> list[Footprint]:
     constants = program.constants
     values: dict[str, Any] = dict(batch)
     footprints = []
-    for step, unneeded in zip(program.steps, program.last_uses, strict=True):
+    pairs = zip(program.steps, program.last_uses, strict=True)
+    for step, unneeded in pairs:
         inputs = [
             values[name] if name in values else constants[name] for name in step.takes
         ]
         outputs = compute(step, inputs)
         before = _bytes(values.values())
-        footprints.append((before, before + _bytes(outputs)))
-        values.update(zip(step.gives, outputs, strict=True))
+        after = before + _bytes(outputs)
+        footprints.append((before, after))
+        named_outputs = zip(step.gives, outputs, strict=True)
+        values.update(named_outputs)
         for name in unneeded:
             del values[name]
     return footprints
@@ -169,4 +174,5 @@ def measure_footprints(program: Program, batch: Batch) -> list[Footprint]:
 def _bytes(values: Iterable[object]) -> int:
     """Return the memory of the tensors among some values."""
     tensors = [value for value in values if isinstance(value, Tensor)]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    sizes = [tensor.numel() * tensor.element_size() for tensor in tensors]
+    return sum(sizes)

@@ -52,11 +52,13 @@ def _at_size(program: Program, specs: Specs, shapes: Shapes) -> Harness:
     Raises:
         StepError: the program does not run.
     """
-    images = tuple(image_inputs(specs, shapes).values())
+    inputs = image_inputs(specs, shapes)
+    images = tuple(inputs.values())
     bare = Harness(program, tuple(specs), shapes, images, batch=1, sample_bytes=0)
     harness = replace(bare, batch=bare.fixed_batch)
     with torch.no_grad():
-        footprints = measure_footprints(program, _any_batch(harness))
+        batch = _any_batch(harness)
+        footprints = measure_footprints(program, batch)
     running = [bytes_running for _, bytes_running in footprints]
     peak = max(running, default=0)
     return replace(harness, sample_bytes=peak // harness.batch)
@@ -90,10 +92,13 @@ def _any_batch(harness: Harness) -> Batch:
 @torch.no_grad()
 def _runs_together(harness: Harness) -> bool:
     """Whether two batches stacked give what each of them gives."""
-    first, second = harness.synthetic(dead_leaves, _ANY_RANGE, 2 * harness.batch, 0)
+    count = 2 * harness.batch
+    first, second = harness.synthetic(dead_leaves, _ANY_RANGE, count, 0)
     both = dict(first)
     for name in harness.image_names:
-        both[name] = torch.cat([first[name], second[name]])
+        own = first[name]
+        next_images = second[name]
+        both[name] = torch.cat([own, next_images])
     try:
         together = run(harness.program, both)
     except StepError:
@@ -112,14 +117,16 @@ def _is_concatenation(whole: object, first: object, second: object) -> bool:
         return False
     if whole.dim() == 0:
         return False
-    if len(whole) != len(first) + len(second):
+    both = len(first) + len(second)
+    if len(whole) != both:
         return False
     if whole.shape[1:] != first.shape[1:]:
         return False
     if not whole.is_floating_point() or not whole.numel():
         return True
     expected = torch.cat([first, second])
-    difference = (whole - expected).abs().max()
+    error = (whole - expected).abs()
+    difference = error.max()
     largest = expected.abs().max()
     # Outputs that are all 0 are the same.
     tiny = torch.finfo(whole.dtype).tiny
@@ -132,7 +139,8 @@ def _smaller(harness: Harness, longest: int) -> Harness | None:
     if len(harness.images) != 1:
         return None
     images = harness.images[0]
-    if max(images.size, default=0) <= longest:
+    largest = max(images.size, default=0)
+    if largest <= longest:
         return None
     # The smallest divisor that gives at most `longest`.
     divisor = -(-max(images.size) // longest)
@@ -143,12 +151,15 @@ def _smaller(harness: Harness, longest: int) -> Harness | None:
     try:
         shapes = {**harness.shapes, images.name: shape}
         smaller = _at_size(harness.program, harness.specs, shapes)
-        outputs = run(smaller.program, _any_batch(smaller))
+        batch = _any_batch(smaller)
+        outputs = run(smaller.program, batch)
     except StepError:
         return None  # the model fixes its image size
     ratio = divisor ** len(images.size)
-    originals = run(harness.program, _any_batch(harness))
-    for original, output in zip(originals, outputs, strict=True):
+    original_batch = _any_batch(harness)
+    originals = run(harness.program, original_batch)
+    pairs = zip(originals, outputs, strict=True)
+    for original, output in pairs:
         if not _is_smaller(original, output, ratio):
             return None
     return smaller

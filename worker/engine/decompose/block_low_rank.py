@@ -28,19 +28,23 @@ def errors(partition: BlockPartition, rank: int) -> Array:
     Returns:
         `(rank,)`, relative to the energy of the target's outputs.
     """
+    target = partition.target
     weight, covariance = by_block(partition)
     if not partition.are_coupled or partition.count == 1:
         # nothing couples the blocks: what each explains adds up
         values = spectrum(weight, covariance, rank)
-        explained = values.reshape(-1, rank).sum(axis=0)
-        return partition.target.relative(explained.cumsum())
-    rows = _spread(leading_rows(weight, covariance, rank), partition)
+        per_block = values.reshape(-1, rank)
+        explained = per_block.sum(axis=0)
+        return target.relative(explained.cumsum())
+    own_rows = leading_rows(weight, covariance, rank)
+    rows = _spread(own_rows, partition)
     gram, cross = normal_equations(partition, rows)
     white = least_squares.whitened(gram, cross)
     explained = (white**2).sum(axis=(0, 1))
     # the rows of D stand in the order of their ranks: those of one rank are neighbours
-    by_rank = explained.reshape(rank, partition.count).sum(axis=1)
-    return partition.target.relative(by_rank.cumsum())
+    per_rank = explained.reshape(rank, partition.count)
+    by_rank = per_rank.sum(axis=1)
+    return target.relative(by_rank.cumsum())
 
 
 def factors(partition: BlockPartition, rank: int) -> tuple[Array, Array]:
@@ -57,7 +61,8 @@ def factors(partition: BlockPartition, rank: int) -> tuple[Array, Array]:
     # the scale between the layers is free: rows of norm 1 keep the weights of both moderate
     lengths = norms(rows)
     scale = lengths.mT[:, None]
-    return rows / lengths[..., None], second * scale
+    unit_rows = rows / lengths[..., None]
+    return unit_rows, second * scale
 
 
 def norms(rows: Array) -> Array:
@@ -77,13 +82,15 @@ def responses(partition: BlockPartition, rows: Array) -> Array:
         `(groups, n, R)` for the `R = rank * count` rows, in the order of their ranks.
     """
     if partition.are_coupled:
-        equations = normal_equations(partition, _spread(rows, partition))
+        every_row = _spread(rows, partition)
+        equations = normal_equations(partition, every_row)
         return least_squares.whitened(*equations)
     # without moments the rows are orthonormal, so that D D^T = 1 and Y = W D^T
     weight = partition.weight.swapaxes(1, 2)
     products = weight @ rows.mT
     by_row = products.transpose(0, 2, 3, 1)
-    return by_row.reshape(*by_row.shape[:2], -1)
+    groups_and_outputs = by_row.shape[:2]
+    return by_row.reshape(*groups_and_outputs, -1)
 
 
 def outputs_at_mean(partition: BlockPartition, rows: Array, second: Array) -> Array:
@@ -120,22 +127,29 @@ def leading_rows(weight: Array, covariance: Array | None, rank: int) -> Array:
     """
     n, size = weight.shape[-2:]
     count = randomized_range.directions(n, size, rank)
-    if count < min(n, size):
-        return randomized_range.find(weight, covariance, count).rows(rank)
+    shortest = min(n, size)
+    if count < shortest:
+        estimate = randomized_range.find(weight, covariance, count)
+        return estimate.rows(rank)
     gram, root = _small_side(weight, covariance)
     values, vectors = linalg.leading(gram, rank)
     across = vectors.mT
     if n <= size:
         # U^T W / sqrt(lambda); eigenvalues below rounding would blow up their rows
-        least = np.finfo(values.dtype).eps * n * values[..., :1]
+        largest = values[..., :1]
+        epsilon = np.finfo(values.dtype).eps
+        least = epsilon * n * largest
         floor = np.maximum(least, _TINY)
-        deviations = np.sqrt(np.maximum(values, floor))
-        rows: Array = across @ weight / deviations[..., None]
+        variances = np.maximum(values, floor)
+        deviations = np.sqrt(variances)
+        products = across @ weight
+        rows: Array = products / deviations[..., None]
         return rows
     if root is None:
         return across
     # the vectors are those of the whitened weights: V^T L^-1 are rows of the weights themselves
-    return linalg.solve(root.mT, vectors).mT
+    columns = linalg.solve(root.mT, vectors)
+    return columns.mT
 
 
 def normal_equations(partition: BlockPartition, rows: Array) -> tuple[Array, Array]:
@@ -153,18 +167,24 @@ def normal_equations(partition: BlockPartition, rows: Array) -> tuple[Array, Arr
     """
     groups, count, rank, size = rows.shape
     across = rows.mT
-    products = partition.product.swapaxes(1, 2) @ across
+    product = partition.product.swapaxes(1, 2)
+    products = product @ across
     by_row = products.transpose(0, 2, 3, 1)
-    cross = by_row.reshape(groups, -1, rank * count)
+    row_count = rank * count
+    cross = by_row.reshape(groups, -1, row_count)
     gram = np.empty((groups, rank, count, rank, count), rows.dtype)
     # D C D^T is symmetric: each block is multiplied with itself and those after it
     for block in range(count):
-        seen = rows[:, block] @ partition.covariance(block, block, count)
-        by_other = seen.reshape(groups, rank, count - block, size).swapaxes(1, 2)
-        pairs = by_other @ across[:, block:]
+        own = rows[:, block]
+        covariance = partition.covariance(block, block, count)
+        seen = own @ covariance
+        others = seen.reshape(groups, rank, count - block, size)
+        by_other = others.swapaxes(1, 2)
+        later = across[:, block:]
+        pairs = by_other @ later
         gram[:, :, block, :, block:] = pairs.transpose(0, 2, 3, 1)
         gram[:, :, block:, :, block] = pairs.transpose(0, 3, 1, 2)
-    return gram.reshape(groups, rank * count, rank * count), cross
+    return gram.reshape(groups, row_count, row_count), cross
 
 
 def fit(partition: BlockPartition, rows: Array) -> Array:
@@ -181,10 +201,13 @@ def fit(partition: BlockPartition, rows: Array) -> Array:
         # without moments no block has to do with another: each has equations of its own
         across = rows.mT
         gram = rows @ across
-        cross = partition.weight.swapaxes(1, 2) @ across
-        return least_squares.solved(gram, cross).transpose(0, 2, 3, 1)
+        weight = partition.weight.swapaxes(1, 2)
+        cross = weight @ across
+        solution = least_squares.solved(gram, cross)
+        return solution.transpose(0, 2, 3, 1)
     groups, _, rank, _ = rows.shape
-    equations = normal_equations(partition, _spread(rows, partition))
+    every_row = _spread(rows, partition)
+    equations = normal_equations(partition, every_row)
     second = least_squares.solved(*equations)
     return second.reshape(groups, -1, rank, partition.count)
 
@@ -211,12 +234,14 @@ def by_block(partition: BlockPartition) -> tuple[Array, Array | None]:
     stacked = weight.reshape(groups, 1, count * n, size)
     if covariance is None:
         return stacked, None
-    return stacked, covariance.mean(axis=1, keepdims=True)
+    mean = covariance.mean(axis=1, keepdims=True)
+    return stacked, mean
 
 
 def _spread(rows: Array, partition: BlockPartition) -> Array:
     """Return the rows of every block, for rows that the blocks share."""
-    return np.broadcast_to(rows, (rows.shape[0], partition.count, *rows.shape[2:]))
+    shape = (rows.shape[0], partition.count, *rows.shape[2:])
+    return np.broadcast_to(rows, shape)
 
 
 def spectrum(weight: Array, covariance: Array | None, rank: int) -> Array:
@@ -237,9 +262,11 @@ def spectrum(weight: Array, covariance: Array | None, rank: int) -> Array:
     width = randomized_range.width(n, size)
     if width < side:
         estimate = randomized_range.find(weight, covariance, width)
-        return estimate.spectrum(side)[..., :rank]
+        energies = estimate.spectrum(side)
+        return energies[..., :rank]
     gram, _ = _small_side(weight, covariance)
-    descending = linalg.eigvalsh(gram)[..., ::-1]
+    ascending = linalg.eigvalsh(gram)
+    descending = ascending[..., ::-1]
     # rounding makes eigenvalues near 0 negative
     values: Array = np.maximum(descending, 0)
     return values[..., :rank]

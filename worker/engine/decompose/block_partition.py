@@ -57,12 +57,15 @@ class BlockPartition:
         """
         covariance = self.target.covariance
         assert covariance is not None  # `are_coupled`
-        own = slice(block * self.size, (block + 1) * self.size)
-        others = slice(start * self.size, end * self.size)
+        size = self.size
+        own = slice(block * size, (block + 1) * size)
+        others = slice(start * size, end * size)
         # blocks of neighbours are views; others have to be gathered
         if self.order is None:
             return covariance[groups, own, others]
-        return covariance[groups, self.order[own, None], self.order[others]]
+        own_order = self.order[own, None]
+        other_order = self.order[others]
+        return covariance[groups, own_order, other_order]
 
 
 def channel_blocks(target: Target, count: int) -> BlockPartition:
@@ -103,13 +106,19 @@ def offset_blocks(target: Target, axes: Sequence[int]) -> BlockPartition:
     numbers = np.arange(patch).reshape(-1, *kernel)
     # the offsets along the axes come first, and so become the index of the block
     axes_of_numbers = [axis + 1 for axis in axes]
-    order = np.moveaxis(numbers, axes_of_numbers, range(len(axes))).reshape(-1)
-    count = prod(kernel[axis] for axis in axes)
+    first_axes = range(len(axes))
+    moved = np.moveaxis(numbers, axes_of_numbers, first_axes)
+    order = moved.reshape(-1)
+    sizes = [kernel[axis] for axis in axes]
+    count = prod(sizes)
+    weight = target.weight[:, :, order]
+    product = target.product[:, :, order]
+    mean = target.mean[:, order]
     return BlockPartition(
         target,
-        weight=target.weight[:, :, order].reshape(groups, n, count, -1),
-        product=target.product[:, :, order].reshape(groups, n, count, -1),
-        mean=target.mean[:, order].reshape(groups, count, -1),
+        weight=weight.reshape(groups, n, count, -1),
+        product=product.reshape(groups, n, count, -1),
+        mean=mean.reshape(groups, count, -1),
         order=order,
         shared=True,
     )

@@ -46,13 +46,16 @@ class Dac(TwoLayers):
 
     def geometry(self, rank: int) -> tuple[Convolution, Convolution]:
         """Return the depthwise and the pointwise layer's geometry."""
-        groups, kernel = self.convolution.groups, self.convolution.kernel
-        n, c = self.convolution.group_outputs, self.convolution.group_inputs
-        weight_shape = (groups * c * rank, 1, *kernel)
+        convolution = self.convolution
+        groups, kernel = convolution.groups, convolution.kernel
+        n, c = convolution.group_outputs, convolution.group_inputs
+        depthwise_groups = groups * c
+        weight_shape = (depthwise_groups * rank, 1, *kernel)
         depthwise = replace(
-            self.convolution, weight_shape=weight_shape, groups=groups * c
+            convolution, weight_shape=weight_shape, groups=depthwise_groups
         )
-        return depthwise, pointwise(c * rank, n, len(kernel), groups)
+        second = pointwise(c * rank, n, len(kernel), groups)
+        return depthwise, second
 
     def partition(self, target: Target) -> BlockPartition:
         """Return the blocks of a patch: its input channels, one each."""

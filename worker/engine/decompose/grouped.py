@@ -78,9 +78,11 @@ class Grouped(TwoLayers):
         n = convolution.group_outputs
         c = convolution.group_inputs
         g = self.number
-        weight_shape = (groups * g * rank, c // g, *kernel)
-        first = replace(convolution, weight_shape=weight_shape, groups=groups * g)
-        return first, pointwise(g * rank, n, len(kernel), groups)
+        all_groups = groups * g
+        weight_shape = (all_groups * rank, c // g, *kernel)
+        first = replace(convolution, weight_shape=weight_shape, groups=all_groups)
+        second = pointwise(g * rank, n, len(kernel), groups)
+        return first, second
 
     def partition(self, target: Target) -> BlockPartition:
         """Return the runs of input channels."""

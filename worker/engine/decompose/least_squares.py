@@ -43,13 +43,18 @@ def whitened(gram: Array, cross: Array) -> Array:
     if size > _MOST_COPIED:
         return _whitened_in_place(gram, cross, ridge)
     # the factor of ((G, c^T), (c, large)) has c L^-T below L: one step instead of two
-    joint = np.zeros((*gram.shape[:-2], size + n, size + n), gram.dtype)
+    batch_axes = gram.shape[:-2]
+    side = size + n
+    joint = np.zeros((*batch_axes, side, side), gram.dtype)
     joint[..., :size, :size] = gram
     joint[..., size:, :size] = cross
     # large on the last diagonal keeps the whole matrix positive definite
-    last = np.arange(size, size + n)
-    joint[..., last, last] = np.sqrt(np.finfo(gram.dtype).max)
-    factor = _on_ridge(partial(linalg.cholesky, joint), joint[..., :size, :size], ridge)
+    last = np.arange(size, side)
+    largest = np.finfo(gram.dtype).max
+    joint[..., last, last] = np.sqrt(largest)
+    corner = joint[..., :size, :size]
+    root = partial(linalg.cholesky, joint)
+    factor = _on_ridge(root, corner, ridge)
     return factor[..., size:, :size]
 
 
@@ -80,9 +85,11 @@ def solved(gram: Array, cross: Array) -> Array:
 
 def _ridge(gram: Array) -> Array:
     """Return the ridge `(..., 1)`: rounding, but for rows that are 0 or depend on each other."""
-    least = np.finfo(gram.dtype).eps / np.sqrt(gram.shape[-1])
-    trace = np.einsum("...ii->...", gram)[..., None]
-    ridge: Array = least * trace + np.finfo(gram.dtype).tiny
+    limits = np.finfo(gram.dtype)
+    least = limits.eps / np.sqrt(gram.shape[-1])
+    traces = np.einsum("...ii->...", gram)
+    trace = traces[..., None]
+    ridge: Array = least * trace + limits.tiny
     return ridge
 
 

@@ -57,10 +57,13 @@ class TransposedLowRank(TwoLayers):
 
     def geometry(self, rank: int) -> tuple[Convolution, Convolution]:
         """Return the pointwise and the transposed layer's geometry."""
-        groups, kernel = self.convolution.groups, self.convolution.kernel
-        n, c = self.convolution.group_outputs, self.convolution.group_inputs
-        second = replace(self.convolution, weight_shape=(groups * rank, n, *kernel))
-        return pointwise(c, rank, len(kernel), groups), second
+        convolution = self.convolution
+        groups, kernel = convolution.groups, convolution.kernel
+        n, c = convolution.group_outputs, convolution.group_inputs
+        weight_shape = (groups * rank, n, *kernel)
+        second = replace(convolution, weight_shape=weight_shape)
+        first = pointwise(c, rank, len(kernel), groups)
+        return first, second
 
     def partition(self, target: Target) -> BlockPartition:
         """Return all input channels as one block."""

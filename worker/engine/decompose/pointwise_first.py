@@ -77,17 +77,24 @@ class PointwiseFirst(Factorisation):
         kernel = convolution.kernel
         n = convolution.group_outputs
         c = convolution.group_inputs
-        weight_shape = (groups * n, rank, *kernel)
-        depthwise = replace(convolution, weight_shape=weight_shape, groups=groups * n)
-        return pointwise(c, n * rank, len(kernel), groups), depthwise
+        depthwise_groups = groups * n
+        weight_shape = (depthwise_groups, rank, *kernel)
+        depthwise = replace(
+            convolution, weight_shape=weight_shape, groups=depthwise_groups
+        )
+        first = pointwise(c, n * rank, len(kernel), groups)
+        return first, depthwise
 
     def errors(self, target: Target, ranks: Sequence[Rank]) -> Array:
         """Return the errors `(len(ranks),)`; 0 at the exact rank, where only rounding is left."""
         indices = np.array(ranks, dtype=np.intp)
         if not indices.size:
             return np.zeros(0)
-        by_rank = _errors(_partition(target), int(indices.max()))
-        return np.where(indices >= self._exact, 0.0, by_rank[indices - 1])
+        partition = _partition(target)
+        highest = int(indices.max())
+        by_rank = _errors(partition, highest)
+        is_exact = indices >= self._exact
+        return np.where(is_exact, 0.0, by_rank[indices - 1])
 
     def layers(self, target: Target, rank: Rank) -> tuple[Layer, ...]:
         """Return both layers, the second with the bias."""
@@ -110,12 +117,15 @@ def _errors(partition: BlockPartition, rank: int) -> Array:
     """Return the errors of ranks 1 to `rank`, `(rank,)`."""
     if not partition.are_coupled:
         values = block_low_rank.spectrum(partition.weight, None, rank)
-        return partition.target.relative(values.sum(axis=(0, 1)).cumsum())
+        by_rank = values.sum(axis=(0, 1))
+        return partition.target.relative(by_rank.cumsum())
     # the outputs' equations are independent: the energies that they explain add up
     explained = np.zeros(rank)
-    for gram, cross in _normal_equations(partition, _rows(partition, rank)):
+    rows = _rows(partition, rank)
+    for gram, cross in _normal_equations(partition, rows):
         white = least_squares.whitened(gram, cross) ** 2
-        explained += white.reshape(-1, rank, partition.count).sum(axis=(0, 2))
+        energies = white.reshape(-1, rank, partition.count)
+        explained += energies.sum(axis=(0, 2))
     return partition.target.relative(explained.cumsum())
 
 
@@ -140,7 +150,8 @@ def _fit(partition: BlockPartition, rows: Array) -> Array:
         return least_squares.solved(gram, cross).mT
     equations = _normal_equations(partition, rows)
     solutions = [least_squares.solved(gram, cross) for gram, cross in equations]
-    return np.concatenate(solutions).reshape(*rows.shape[:3], partition.count)
+    joined = np.concatenate(solutions)
+    return joined.reshape(*rows.shape[:3], partition.count)
 
 
 def _rows(partition: BlockPartition, rank: int) -> Array:
@@ -165,12 +176,14 @@ def _normal_equations(
     groups, n, rank, size = rows.shape
     count = partition.count
     # all outputs at once are quickest, but a wide layer's equations would take gigabytes
-    step = max(1, _ELEMENTS // (rank * count) ** 2)
+    columns = rank * count
+    step = max(1, _ELEMENTS // columns**2)
     for group in range(groups):
         for start in range(0, n, step):
-            own = rows[group, start : start + step]
+            stop = start + step
+            own = rows[group, start:stop]
             across = own.mT
-            product = partition.product[group, start : start + step]
+            product = partition.product[group, start:stop]
             cross = (product @ across).mT
             gram = np.empty((len(own), rank, count, rank, count))
             for block in range(count):
@@ -178,11 +191,12 @@ def _normal_equations(
                     block, 0, count, slice(group, group + 1)
                 )[0]
                 seen = own.reshape(-1, size) @ covariance
-                by_other = seen.reshape(len(own), rank, count, size).swapaxes(1, 2)
+                others = seen.reshape(len(own), rank, count, size)
+                by_other = others.swapaxes(1, 2)
                 pairs = by_other @ across[:, None]
                 gram[:, :, block] = pairs.transpose(0, 2, 3, 1)
             yield (
-                gram.reshape(len(own), rank * count, -1),
+                gram.reshape(len(own), columns, -1),
                 cross.reshape(len(own), 1, -1),
             )
 

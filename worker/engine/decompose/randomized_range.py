@@ -60,17 +60,22 @@ class Range:
         Returns:
             `(..., side)`.
         """
-        descending = linalg.eigvalsh(self.explained)[..., ::-1]
+        ascending = linalg.eigvalsh(self.explained)
+        descending = ascending[..., ::-1]
         values: Array = np.maximum(descending, 0)
         width = values.shape[-1]
-        left = np.maximum(self.energy - values.sum(-1), 0)[..., None]
+        unexplained = np.maximum(self.energy - values.sum(-1), 0)
+        left = unexplained[..., None]
         last = values[..., width * 3 // 4 :].mean(-1)[..., None]
         # the power with which left * share^power falls by `last` at its first step
-        steepness = last * (side - width) / np.maximum(left, _TINY)
+        missing = side - width
+        floor = np.maximum(left, _TINY)
+        steepness = last * missing / floor
         # a power below 1 would make the spectrum rise again
         power = np.maximum(steepness, 1)
-        shares = np.linspace(1, 0, side - width + 1)
-        estimate = -np.diff(left * shares**power)
+        shares = np.linspace(1, 0, missing + 1)
+        curve = left * shares**power
+        estimate = -np.diff(curve)
         return np.concatenate([values, estimate], axis=-1)
 
     def rows(self, rank: int) -> Array:
@@ -121,19 +126,24 @@ def find(weight: Array, covariance: Array | None, count: int) -> Range:
         product = single @ single_covariance
     # an orthonormal basis of the signed sums approximates the outputs' leading directions
     hints = _signed_sums(product, count)
-    whitener = _whitening(_gram(hints, hints)).mT
-    hints = hints @ whitener.astype(hints.dtype)
+    hint_gram = _gram(hints, hints)
+    whitener = _whitening(hint_gram).mT
+    single_whitener = whitener.astype(hints.dtype)
+    hints = hints @ single_whitener
     # half a step of the power iteration: W^T takes the directions to rows
     basis = hints.mT @ single
     outputs = product @ basis.mT
-    whitening = _whitening(_gram(hints, outputs))
+    output_gram = _gram(hints, outputs)
+    whitening = _whitening(output_gram)
     # the energy that the rows explain is exact, and so in double precision
     white = outputs.astype(np.float64) @ whitening.mT
     explained = white.mT @ white
     # what was divided out of weights and covariance comes back
     unit = scale * scale * variance
-    energy = np.vecdot(product, single).sum(-1, dtype=np.float64)
-    return Range(basis, whitening / np.sqrt(variance), explained * unit, energy * unit)
+    energies = np.vecdot(product, single)
+    energy = energies.sum(-1, dtype=np.float64)
+    scaled_whitening = whitening / np.sqrt(variance)
+    return Range(basis, scaled_whitening, explained * unit, energy * unit)
 
 
 def _in_single(array: Array) -> tuple[Array, float]:
@@ -148,10 +158,14 @@ def _signed_sums(matrix: Array, count: int) -> Array:
     """Return sums `(..., n, count)` of a matrix's columns, each in one sum with a random sign."""
     sums = np.zeros((*matrix.shape[:-1], count), matrix.dtype)
     choices = np.array([-1, 1], matrix.dtype)
-    signs = np.random.default_rng(0).choice(choices, matrix.shape[-1])
-    for start in range(0, matrix.shape[-1], count):
+    length = matrix.shape[-1]
+    random = np.random.default_rng(0)
+    signs = random.choice(choices, length)
+    for start in range(0, length, count):
         columns = matrix[..., start : start + count]
-        sums[..., : columns.shape[-1]] += columns * signs[start : start + count]
+        own_signs = signs[start : start + count]
+        number = columns.shape[-1]
+        sums[..., :number] += columns * own_signs
     return sums
 
 
@@ -165,6 +179,8 @@ def _whitening(gram: Array) -> Array:
     diagonal = np.arange(gram.shape[-1])
     gram = gram.copy()
     # the products are of float32 factors: their rounding is relative to the trace
-    trace = np.einsum("...ii->...", gram)[..., None]
+    traces = np.einsum("...ii->...", gram)
+    trace = traces[..., None]
     gram[..., diagonal, diagonal] += _ROUNDING * trace + _TINY
-    return np.linalg.inv(np.linalg.cholesky(gram))
+    root = np.linalg.cholesky(gram)
+    return np.linalg.inv(root)

@@ -49,8 +49,10 @@ def spatial(convolution: Convolution) -> tuple[Factorisation, ...]:
     """
     extended = [axis for axis, size in enumerate(convolution.kernel) if size > 1]
     forms: list[Factorisation] = []
-    for number in range(len(extended) - 1, 0, -1):
-        divisions = combinations(reversed(extended), number)
+    numbers = range(len(extended) - 1, 0, -1)
+    for number in numbers:
+        last_first = reversed(extended)
+        divisions = combinations(last_first, number)
         forms += [Spatial.along(convolution, second_axes) for second_axes in divisions]
     return tuple(forms)
 
@@ -70,7 +72,8 @@ class Spatial(TwoLayers):
         names = []
         for own_axes in (first_axes, second_axes):
             kernel = _only(convolution.kernel, own_axes, 1)
-            names.append("x".join(map(str, kernel)))
+            sizes = map(str, kernel)
+            names.append("x".join(sizes))
         variant = " then ".join(names)
         return cls(convolution, "spatial", variant, first_axes, second_axes)
 
@@ -78,9 +81,13 @@ class Spatial(TwoLayers):
     def sides(self) -> tuple[int, int]:
         """Inputs at the first layer's offsets, and outputs at the second's."""
         convolution = self.convolution
-        first = prod(_only(convolution.kernel, self.first_axes, 1))
-        second = prod(_only(convolution.kernel, self.second_axes, 1))
-        return convolution.group_inputs * first, convolution.group_outputs * second
+        first_kernel = _only(convolution.kernel, self.first_axes, 1)
+        first = prod(first_kernel)
+        second_kernel = _only(convolution.kernel, self.second_axes, 1)
+        second = prod(second_kernel)
+        inputs = convolution.group_inputs * first
+        outputs = convolution.group_outputs * second
+        return inputs, outputs
 
     def geometry(self, rank: int) -> tuple[Convolution, Convolution]:
         """Return the geometry of the layers along the first and the second axes."""

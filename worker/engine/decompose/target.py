@@ -57,10 +57,12 @@ class Target:
         groups, patch = layer.convolution.groups, layer.convolution.patch
         mean, covariance = moments.mean, moments.covariance
         if layer.convolution.transposed:
-            weight = layer.weight.reshape(groups, patch, -1).swapaxes(1, 2)
+            per_group = layer.weight.reshape(groups, patch, -1)
+            weight = per_group.swapaxes(1, 2)
             # about 0 the second moment is the covariance plus the mean's square
             if covariance is not None:
-                covariance = covariance + mean[:, :, None] * mean[:, None, :]
+                squares = mean[:, :, None] * mean[:, None, :]
+                covariance = covariance + squares
             mean = np.zeros_like(mean)
         else:
             weight = layer.weight.reshape(groups, -1, patch)
@@ -117,14 +119,18 @@ def _with_floor(covariance: Array, weight: Array) -> Array | None:
     is_wide = size > WIDE and _is_far_from_overflow(weight, covariance)
     dtype = covariance.dtype if is_wide else np.float64
     covariance = covariance.astype(dtype, copy=False)
-    np.einsum("gii->gi", covariance)[...] += floor
+    diagonal = np.einsum("gii->gi", covariance)
+    diagonal[...] += floor
     return covariance
 
 
 def _is_far_from_overflow(weight: Array, covariance: Array) -> bool:
     """Whether float32 holds all products of the outputs' energies."""
     # nothing in a covariance is larger than its largest variance
-    variance = float(np.einsum("gii->gi", covariance).max())
-    largest = float(np.abs(weight).max()) ** 2 * variance * weight[0].size
+    variances = np.einsum("gii->gi", covariance)
+    variance = float(variances.max())
+    weight_size = float(np.abs(weight).max())
+    largest = weight_size**2 * variance * weight[0].size
     limits = np.finfo(np.float32)
-    return bool(float(limits.tiny) ** 0.5 < largest < float(limits.max) ** 0.5)
+    least = float(limits.tiny) ** 0.5
+    return bool(least < largest < float(limits.max) ** 0.5)

@@ -96,7 +96,8 @@ class Tucker2(Factorisation):
         errors = np.zeros(len(pairs))
         for at, (r1, r2) in enumerate(pairs):
             if (r1, r2) != self._exact:
-                errors[at] = by_input_rank[r1][r2 - 1]
+                by_output_rank = by_input_rank[r1]
+                errors[at] = by_output_rank[r2 - 1]
         return errors
 
     def layers(self, target: Target, rank: Rank) -> tuple[Layer, ...]:
@@ -104,12 +105,16 @@ class Tucker2(Factorisation):
         partition = _partition(target)
         rows, core, last = _factors(partition, *_pair(rank))
         core_outputs = block_low_rank.outputs_at_mean(partition, rows, core)
-        bias = target.bias(np.einsum("gnr,gr->gn", last, core_outputs))
+        mean_outputs = np.einsum("gnr,gr->gn", last, core_outputs)
+        bias = target.bias(mean_outputs)
         first_geometry, core_geometry, last_geometry = self.convolutions(rank)
+        first_weight = rows.reshape(first_geometry.weight_shape)
+        core_weight = core.reshape(core_geometry.weight_shape)
+        last_weight = last.reshape(last_geometry.weight_shape)
         return (
-            Layer(first_geometry, rows.reshape(first_geometry.weight_shape), None),
-            Layer(core_geometry, core.reshape(core_geometry.weight_shape), None),
-            Layer(last_geometry, last.reshape(last_geometry.weight_shape), bias),
+            Layer(first_geometry, first_weight, None),
+            Layer(core_geometry, core_weight, None),
+            Layer(last_geometry, last_weight, bias),
         )
 
 
@@ -136,9 +141,12 @@ def _errors(partition: BlockPartition, input_ranks: Sequence[int]) -> dict[int, 
         more = white[..., done * count : r1 * count]
         outputs += more @ more.mT
         done = r1
-        descending = linalg.eigvalsh(outputs)[:, ::-1]
-        strengths = np.maximum(descending, 0).sum(axis=0)
-        by_input_rank[r1] = partition.target.relative(strengths.cumsum())
+        ascending = linalg.eigvalsh(outputs)
+        descending = ascending[:, ::-1]
+        eigenvalues = np.maximum(descending, 0)
+        strengths = eigenvalues.sum(axis=0)
+        cumulated = strengths.cumsum()
+        by_input_rank[r1] = partition.target.relative(cumulated)
     return by_input_rank
 
 
@@ -151,16 +159,19 @@ def _factors(partition: BlockPartition, r1: int, r2: int) -> tuple[Array, Array,
         last: `(groups, n, r2)`, the leading directions of the outputs.
     """
     rows, second = block_low_rank.factors(partition, r1)
-    products = partition.product.swapaxes(1, 2) @ rows.mT
+    product = partition.product.swapaxes(1, 2)
+    products = product @ rows.mT
     seen = products.transpose(0, 2, 3, 1)
     groups, n = second.shape[:2]
     # the covariance of the outputs of the first two layers, P (D C W^T)
     flat_seen = seen.reshape(groups, n, -1)
-    covariance = second.reshape(groups, n, -1) @ flat_seen.mT
+    flat_second = second.reshape(groups, n, -1)
+    covariance = flat_second @ flat_seen.mT
     # it is symmetric but for rounding, and eigensolvers read one half alone
     symmetric = (covariance + covariance.mT) / 2
     _, last = linalg.leading(symmetric, r2)
-    return rows, np.einsum("gnq,gnrb->gqrb", last, second), last
+    core = np.einsum("gnq,gnrb->gqrb", last, second)
+    return rows, core, last
 
 
 def _partition(target: Target) -> BlockPartition:

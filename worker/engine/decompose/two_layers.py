@@ -45,7 +45,9 @@ class TwoLayers(Factorisation):
         # beyond the range finder's width errors are estimates, for which a few ranks are enough
         if width == exact:
             return range(1, exact + 1)
-        return (*range(1, width + 1), *range(width + 1, exact, _STEP), exact)
+        first_ranks = range(1, width + 1)
+        later_ranks = range(width + 1, exact, _STEP)
+        return (*first_ranks, *later_ranks, exact)
 
     def convolutions(self, rank: Rank) -> tuple[Convolution, ...]:
         """Return the geometry of both layers."""
@@ -55,13 +57,15 @@ class TwoLayers(Factorisation):
     def errors(self, target: Target, ranks: Sequence[Rank]) -> Array:
         """Return the errors `(len(ranks),)`; 0 at the exact rank, where only rounding is left."""
         indices = np.array(ranks, dtype=np.intp)
-        inexact = indices < min(self.sides)
+        exact = min(self.sides)
+        inexact = indices < exact
         errors = np.zeros(len(indices))
         if inexact.any():
-            by_rank = block_low_rank.errors(
-                self.partition(target), int(indices[inexact].max())
-            )
-            errors[inexact] = by_rank[indices[inexact] - 1]
+            inexact_indices = indices[inexact]
+            highest = int(inexact_indices.max())
+            partition = self.partition(target)
+            by_rank = block_low_rank.errors(partition, highest)
+            errors[inexact] = by_rank[inexact_indices - 1]
         return errors
 
     def layers(self, target: Target, rank: Rank) -> tuple[Layer, ...]:
@@ -77,9 +81,11 @@ class TwoLayers(Factorisation):
         elif not partition.shared:
             second = second.swapaxes(2, 3)
         weight = second.reshape(second_geometry.weight_shape)
+        first_weight = rows.reshape(first_geometry.weight_shape)
+        bias = target.bias(outputs)
         return (
-            Layer(first_geometry, rows.reshape(first_geometry.weight_shape), None),
-            Layer(second_geometry, weight, target.bias(outputs)),
+            Layer(first_geometry, first_weight, None),
+            Layer(second_geometry, weight, bias),
         )
 
 

@@ -52,9 +52,14 @@ class LabelledSamples:
         The last run repeats its last sample where its batch is not full.
         """
         for start in range(0, self.count, self.batch):
-            indices = np.minimum(np.arange(start, start + self.batch), self.count - 1)
+            stop = start + self.batch
+            positions = np.arange(start, stop)
+            last = self.count - 1
+            indices = np.minimum(positions, last)
             arrays = {name: array[indices] for name, array in self.inputs.items()}
-            yield {**self.stated, **arrays}, self.truth[start : start + self.batch]
+            inputs = {**self.stated, **arrays}
+            truth = self.truth[start:stop]
+            yield inputs, truth
 
 
 def read_evaluation(
@@ -73,7 +78,8 @@ def read_evaluation(
     stated = {}
     sampled = []
     for spec in specs:
-        value = spec.stated(shapes[spec.name])
+        shape = shapes[spec.name]
+        value = spec.stated(shape)
         if value is None:
             sampled.append(spec)
         else:
@@ -85,7 +91,9 @@ def read_evaluation(
     _check_memory(headers, sampled)
     arrays = _load(path)
     inputs = {spec.name: _cast(arrays[spec.name], spec) for spec in sampled}
-    return LabelledSamples(inputs, stated, arrays[truth_name], _batch(sampled, shapes))
+    batch = _batch(sampled, shapes)
+    truth = arrays[truth_name]
+    return LabelledSamples(inputs, stated, truth, batch)
 
 
 def _batch(specs: Sequence[TensorSpec], shapes: Shapes) -> int:
@@ -127,7 +135,8 @@ def _check_names(
 
 def _check_header(header: Header, spec: TensorSpec, shape: tuple[int, ...]) -> None:
     """Check the shape and the type of one input's array; its first axis is free."""
-    if not shape or not header.shape or header.shape[1:] != shape[1:]:
+    sizes = shape[1:]
+    if not shape or not header.shape or header.shape[1:] != sizes:
         raise EVALUATION.invalid(
             f"the samples of input {spec.name!r} have another shape",
             format_shape((None, *shape[1:])),
@@ -135,7 +144,8 @@ def _check_header(header: Header, spec: TensorSpec, shape: tuple[int, ...]) -> N
         )
     # NumPy names floating-point types f2, f4 and f8, after their byte order.
     is_float = header.dtype[1] == "f"
-    if is_float and not np.issubdtype(np.dtype(spec.dtype), np.floating):
+    dtype = np.dtype(spec.dtype)
+    if is_float and not np.issubdtype(dtype, np.floating):
         raise EVALUATION.invalid(
             f"input {spec.name!r} takes {spec.dtype}", "whole numbers", header.dtype
         )
@@ -212,6 +222,7 @@ def _expected_arrays(specs: Sequence[TensorSpec], shapes: Shapes) -> str:
     """Return the arrays that a file for the model has, in words."""
     parts = []
     for spec in specs:
-        shape = format_shape((None, *shapes[spec.name][1:]))
+        sizes = shapes[spec.name][1:]
+        shape = format_shape((None, *sizes))
         parts.append(f"{spec.name} ({spec.dtype} {shape})")
     return f"{', '.join(parts)}; and labels or targets"[:_LONGEST_EXPECTED]

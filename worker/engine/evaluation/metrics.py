@@ -49,7 +49,8 @@ class TopOne:
         classes = output.reshape(len(output), -1)
         if np.issubdtype(output.dtype, np.floating):
             classes = classes.argmax(1)[:, None]
-        return np.array([np.sum(classes[:, 0] == truth)], np.float64)
+        is_right = classes[:, 0] == truth
+        return np.array([np.sum(is_right)], np.float64)
 
     def figure(self, sums: Sums, count: int) -> float:
         """Return the share."""
@@ -67,10 +68,13 @@ class MeanSquaredError:
 
     def sums(self, output: AnyArray, truth: AnyArray) -> Sums:
         """Return the sum over the samples."""
-        difference = output.astype(np.float64) - truth.astype(np.float64)
-        errors = (difference**2).reshape(len(output), -1).mean(1)
+        original = truth.astype(np.float64)
+        difference = output.astype(np.float64) - original
+        squares = (difference**2).reshape(len(output), -1)
+        errors = squares.mean(1)
         if self.peak is not None:
-            relative = np.maximum(errors / self.peak**2, _LEAST_RELATIVE_ERROR)
+            relative_to_peak = errors / self.peak**2
+            relative = np.maximum(relative_to_peak, _LEAST_RELATIVE_ERROR)
             errors = -10 * np.log10(relative)
         return np.array([errors.sum()])
 
@@ -108,8 +112,10 @@ class MeanIou:
         unions = []
         for number in self.classes:
             is_class, is_predicted = truth == number, predicted == number
-            overlaps.append(np.sum(is_class & is_predicted & counting))
-            unions.append(np.sum((is_class | is_predicted) & counting))
+            both = is_class & is_predicted & counting
+            overlaps.append(np.sum(both))
+            either = (is_class | is_predicted) & counting
+            unions.append(np.sum(either))
         return np.array([*overlaps, *unions], np.float64)
 
     def figure(self, sums: Sums, count: int) -> float:  # noqa: ARG002 - pixels are counted
@@ -208,7 +214,8 @@ def _mean_iou(output: AnyArray, targets: AnyArray) -> Metric:
         )
     axis, number = _classes(output, targets)
     ignored = IGNORED if number is None or number <= IGNORED else None
-    values = [int(value) for value in np.unique(targets)]
+    numbers = np.unique(targets)
+    values = [int(value) for value in numbers]
     classes = tuple(value for value in values if value != ignored)
     if not classes:
         raise EVALUATION.invalid(

@@ -253,7 +253,8 @@ def _why_missing(name: str, shape: OpenShape, is_number: bool) -> str:
     if shape is None:
         return f"input {name!r} carries no shape"
     axes = [str(axis) for axis, size in enumerate(shape) if not isinstance(size, int)]
-    return f"input {name!r} does not say its size along axis {' and '.join(axes)}"
+    listed = " and ".join(axes)
+    return f"input {name!r} does not say its size along axis {listed}"
 
 
 def _numbers(inputs: Sequence[TensorSpec]) -> set[str]:

@@ -99,10 +99,12 @@ class Convolution:
                 return size * stride
             return -(-size // stride)
         padding = sum(self.padding[axis])
+        extent = self.extent(axis)
         if self.transposed:
-            full = (size - 1) * stride + self.extent(axis)
-            return full - padding + self.output_padding[axis]
-        return (size + padding - self.extent(axis)) // stride + 1
+            full = (size - 1) * stride + extent
+            more = self.output_padding[axis]
+            return full - padding + more
+        return (size + padding - extent) // stride + 1
 
     def macs(self, input_size: Sequence[int], batch: int = 1) -> int:
         """Return the multiply-accumulates of one call on an input of this spatial size.

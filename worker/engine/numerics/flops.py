@@ -40,7 +40,8 @@ def matmul_macs(a_shape: Sequence[int], b_shape: Sequence[int]) -> int:
     *b_batch, b_inner, n = b_shape
     if a_inner != b_inner:
         raise ValueError(f"matmul sums over axes of one size: {shapes}")
-    return _broadcast_size(a_batch, b_batch) * m * a_inner * n
+    matrices = _broadcast_size(a_batch, b_batch)
+    return matrices * m * a_inner * n
 
 
 def gemm_macs(
@@ -76,10 +77,13 @@ def gemm_macs(
 def _broadcast_size(a: Sequence[int], b: Sequence[int]) -> int:
     """Return the number of elements of two shapes broadcast against each other from their ends."""
     axes = max(len(a), len(b))
-    padded_a = [1] * (axes - len(a)) + list(a)
-    padded_b = [1] * (axes - len(b)) + list(b)
+    missing_a = axes - len(a)
+    padded_a = [1] * missing_a + list(a)
+    missing_b = axes - len(b)
+    padded_b = [1] * missing_b + list(b)
     sizes = []
-    for first, second in zip(padded_a, padded_b, strict=True):
+    pairs = zip(padded_a, padded_b, strict=True)
+    for first, second in pairs:
         if first != second and 1 not in (first, second):
             raise ValueError(
                 f"axes broadcast where they are equal or 1: {tuple(a)} and {tuple(b)}"

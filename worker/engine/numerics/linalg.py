@@ -33,7 +33,9 @@ def leading(matrices: Array, count: int) -> tuple[Array, Array]:
     values, vectors = _computed("eigh", np.linalg.eigh, large, matrices)
     descending = values[..., ::-1]
     leading_first = vectors[..., ::-1]
-    return descending[..., :count], leading_first[..., :count]
+    largest = descending[..., :count]
+    first_vectors = leading_first[..., :count]
+    return largest, first_vectors
 
 
 def eigvalsh(matrices: Array) -> Array:
@@ -114,9 +116,9 @@ def _leading(matrices: Array, count: int) -> tuple[Array, Array]:
         for each in _each(matrices)
     ]
     values, vectors = (_stacked(part) for part in zip(*pairs, strict=True))
-    return values.reshape(*matrices.shape[:-2], -1), vectors.reshape(
-        *matrices.shape[:-1], -1
-    )
+    leading_axes = matrices.shape[:-2]
+    rows_of_all = matrices.shape[:-1]
+    return values.reshape(*leading_axes, -1), vectors.reshape(*rows_of_all, -1)
 
 
 def _eigvalsh(matrices: Array) -> Array:

@@ -34,12 +34,13 @@ def mapped(
     Writing to the array does not change the file.
     """
     with path.open("rb") as file:
-        status = os.fstat(file.fileno())
+        number = file.fileno()
+        status = os.fstat(number)
         identity = status.st_dev, status.st_ino, status.st_size
         # a file that was replaced under the same path has another inode
         mapping = _mappings.get(identity)
         if mapping is None:
-            mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            mapping = mmap.mmap(number, 0, access=mmap.ACCESS_COPY)
             _mappings[identity] = mapping
     return np.ndarray(shape, dtype, mapping, offset)
 

@@ -47,16 +47,21 @@ def neutral(
     dtype = np.dtype(spec.dtype)
     if is_mask(spec):
         # A mask of padding marks what is left out.
-        keeps = 0 if spec.leaves_out or "pad" in spec.name.lower() else 1
+        marks_padding = spec.leaves_out or "pad" in spec.name.lower()
+        keeps = 0 if marks_padding else 1
         return np.full(shape, keeps, dtype)
     if is_position(spec) and shape:
-        positions = np.arange(shape[-1]) % (spec.rows or 1)
-        return np.broadcast_to(positions, shape).astype(dtype)
+        rows = spec.rows or 1
+        positions = np.arange(shape[-1]) % rows
+        spread = np.broadcast_to(positions, shape)
+        return spread.astype(dtype)
     is_whole = np.issubdtype(dtype, np.integer)
     if is_whole and len(shape) < 2 and _is_length(spec):
-        return np.full(shape, _sequence_length(specs, shapes), dtype)
+        length = _sequence_length(specs, shapes)
+        return np.full(shape, length, dtype)
     is_factor = len(shape) < 2 and np.issubdtype(dtype, np.floating)
-    return np.full(shape, 1 if is_factor else 0, dtype)
+    value = 1 if is_factor else 0
+    return np.full(shape, value, dtype)
 
 
 def _is_length(spec: TensorSpec) -> bool:

@@ -30,16 +30,17 @@ def convolve(
         return F.linear(x, weight, bias)
     if convolution.transposed:
         return _convolve_transposed(convolution, x, weight, bias)
-    padding = ends(convolution, x.shape[-axes:])
+    size = x.shape[-axes:]
+    padding = ends(convolution, size)
     inside = [before for before, _ in padding]
     # torch pads both ends alike: other padding is put around the input
-    if any(before != after for before, after in padding):
+    is_uneven = any(before != after for before, after in padding)
+    if is_uneven:
         x = pad(x, padding)
         inside = [0] * axes
     stride, dilation = convolution.stride, convolution.dilation
-    return _CONVOLVE[axes](
-        x, weight, bias, stride, inside, dilation, convolution.groups
-    )
+    run = _CONVOLVE[axes]
+    return run(x, weight, bias, stride, inside, dilation, convolution.groups)
 
 
 def _convolve_transposed(
@@ -78,21 +79,24 @@ def rows(
     """
     axes, groups = len(convolution.kernel), convolution.groups
     if axes == 0 or convolution.transposed:
-        flat = _channels_last(convolution, x).reshape(-1, groups, convolution.patch)
+        channels_last = _channels_last(convolution, x)
+        flat = channels_last.reshape(-1, groups, convolution.patch)
         return _selected(flat, positions)
-    windows = pad(x, ends(convolution, x.shape[-axes:]))
+    size = x.shape[-axes:]
+    padding = ends(convolution, size)
+    windows = pad(x, padding)
     for axis in range(axes):
         dilation = convolution.dilation[axis]
         extent = convolution.extent(axis)
-        windows = windows.unfold(2 + axis, extent, convolution.stride[axis])[
-            ..., ::dilation
-        ]
+        stride = convolution.stride[axis]
+        windows = windows.unfold(2 + axis, extent, stride)[..., ::dilation]
     # from (batch, channels, positions, kernel) to (batch, positions, channels, kernel)
     position_axes = range(2, 2 + axes)
     kernel_axes = range(2 + axes, 2 + 2 * axes)
     windows = windows.permute(0, *position_axes, 1, *kernel_axes)
     if positions is not None:
-        windows = windows[_coordinates(positions, windows.shape[: 1 + axes])]
+        counts = windows.shape[: 1 + axes]
+        windows = windows[_coordinates(positions, counts)]
     return windows.reshape(-1, groups, convolution.patch)
 
 
@@ -101,7 +105,8 @@ def _coordinates(positions: Tensor, shape: Sequence[int]) -> tuple[Tensor, ...]:
 
     torch's own function imports its symbolic shapes first, which take a second.
     """
-    indices = np.unravel_index(positions.numpy(force=True), tuple(shape))
+    flat = positions.numpy(force=True)
+    indices = np.unravel_index(flat, tuple(shape))
     return tuple(map(torch.from_numpy, indices))
 
 
@@ -174,6 +179,7 @@ def ends(convolution: Convolution, size: Sequence[int]) -> tuple[tuple[int, int]
     # a transposed output is `size * stride` long: what the last window covers beyond is cropped
     padding = []
     for axis, stride in enumerate(convolution.stride):
-        total = max(convolution.extent(axis) - stride, 0)
+        covered = convolution.extent(axis)
+        total = max(covered - stride, 0)
         padding.append(split_padding(total, upper=upper))
     return tuple(padding)

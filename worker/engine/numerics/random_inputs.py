@@ -38,14 +38,15 @@ def random_inputs(
         elif is_mask(spec) and len(shape) <= _MOST_AXES_OF_INDICES:
             inputs[spec.name] = neutral(spec, specs, shapes)
         elif np.issubdtype(dtype, np.floating):
-            inputs[spec.name] = rng.standard_normal(shape).astype(dtype)
+            normal = rng.standard_normal(shape)
+            inputs[spec.name] = normal.astype(dtype)
         elif is_pixels:
             limits = np.iinfo(dtype)
-            inputs[spec.name] = rng.integers(limits.min, limits.max + 1, shape).astype(
-                dtype
-            )
+            whole = rng.integers(limits.min, limits.max + 1, shape)
+            inputs[spec.name] = whole.astype(dtype)
         elif spec.rows is not None and not is_position(spec):
-            inputs[spec.name] = rng.integers(0, spec.rows, shape).astype(dtype)
+            indices = rng.integers(0, spec.rows, shape)
+            inputs[spec.name] = indices.astype(dtype)
         else:
             inputs[spec.name] = neutral(spec, specs, shapes)
     return inputs

@@ -20,7 +20,8 @@ def bands_of(size: int) -> list[tuple[int, int]]:
     """
     if size <= _WIDEST_WHOLE:
         return [(0, size)]
-    return [(start, min(start + _BAND, size)) for start in range(0, size, _BAND)]
+    starts = range(0, size, _BAND)
+    return [(start, min(start + _BAND, size)) for start in starts]
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,10 @@ class Symmetric:
     @classmethod
     def of(cls, matrices: Array) -> "Symmetric":
         """Store matrices `(groups, m, m)`."""
-        spans = bands_of(matrices.shape[-1])
-        return cls(tuple(matrices[:, start:end, :end].copy() for start, end in spans))
+        size = matrices.shape[-1]
+        spans = bands_of(size)
+        bands = [matrices[:, start:end, :end].copy() for start, end in spans]
+        return cls(tuple(bands))
 
     def whole(self) -> Array:
         """Return the matrices, as an array of their own.
@@ -45,11 +48,14 @@ class Symmetric:
         True
         """
         groups, _, size = self.bands[-1].shape
-        matrices = np.empty((groups, size, size), self.bands[0].dtype)
-        for (start, end), band in zip(bands_of(size), self.bands, strict=True):
+        dtype = self.bands[0].dtype
+        matrices = np.empty((groups, size, size), dtype)
+        pairs = zip(bands_of(size), self.bands, strict=True)
+        for (start, end), band in pairs:
             # what lies above the diagonal is the mirror image of what lies below
             matrices[:, start:end, :end] = band
-            matrices[:, :start, start:end] = band[:, :, :start].swapaxes(1, 2)
+            left = band[:, :, :start]
+            matrices[:, :start, start:end] = left.swapaxes(1, 2)
         return matrices
 
     def times(self, columns: Array) -> Array:
@@ -57,10 +63,13 @@ class Symmetric:
         groups, _, size = self.bands[-1].shape
         dtype = np.result_type(self.bands[0], columns)
         product = np.zeros((groups, *columns.shape), dtype)
-        for (start, end), band in zip(bands_of(size), self.bands, strict=True):
+        pairs = zip(bands_of(size), self.bands, strict=True)
+        for (start, end), band in pairs:
             product[:, start:end] += band @ columns[:end]
-            mirrored = band[:, :, :start].swapaxes(1, 2)
-            product[:, :start] += mirrored @ columns[start:end]
+            left = band[:, :, :start]
+            mirrored = left.swapaxes(1, 2)
+            below = columns[start:end]
+            product[:, :start] += mirrored @ below
         return product
 
     def is_finite(self) -> bool:

@@ -196,7 +196,8 @@ def _require_prices(request: Request, analysis: Analysis, objective: Objective) 
 def floats_of(analysis: Analysis, choice: Sequence[Candidate]) -> frozenset[str]:
     """Return the sites whose chosen candidates are in float."""
     pairs = zip(analysis.sites, choice, strict=True)
-    return frozenset(site.name for site, candidate in pairs if not candidate.quantised)
+    names = [site.name for site, candidate in pairs if not candidate.quantised]
+    return frozenset(names)
 
 
 def write_without_content(

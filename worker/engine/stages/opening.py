@@ -90,7 +90,8 @@ def bound(request: Request, source: Path, model: Model) -> OpenedModel:
     """
     _require_few("inputs", len(model.inputs), request.limits)
     _require_few("outputs", len(model.outputs), request.limits)
-    shapes = model.bind(parse_input_shape(request.input_shape))
+    stated = parse_input_shape(request.input_shape)
+    shapes = model.bind(stated)
     return OpenedModel(request.format, source, model, shapes)
 
 

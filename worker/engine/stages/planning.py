@@ -100,7 +100,8 @@ def plan(request: Request, opened: OpenedModel, progress: Progress) -> Plan:
     if int8 is not None and isinstance(goal, Objective) and not is_whole:
         analysis, choice = choose_with_int8(request, opened, analysis, int8, goal)
     elif int8 is not None and is_whole:
-        choice = originals_in_int8(analysis, int8_writer(request.format).why_not)
+        why_not = int8_writer(request.format).why_not
+        choice = originals_in_int8(analysis, why_not)
     else:
         choice = choose(analysis, goal)
     if isinstance(goal, Objective) and goal.needs_written_file and not is_whole:
@@ -111,9 +112,8 @@ def plan(request: Request, opened: OpenedModel, progress: Progress) -> Plan:
     if int8 is not None and isinstance(goal, Objective) and not is_whole:
         is_float = not any(candidate.quantised for candidate in choice)
         int8 = None if is_float else int8.without(floats_of(analysis, choice))
-    return Plan(
-        goal, analysis.without_moments(), choice, replacements, unchanged, int8=int8
-    )
+    light = analysis.without_moments()
+    return Plan(goal, light, choice, replacements, unchanged, int8=int8)
 
 
 def _budgets(request: Request) -> Sequence[Budget]:

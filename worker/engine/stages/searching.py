@@ -53,10 +53,12 @@ def promise_of(request: Request, evaluation: Evaluation | None) -> Promise | Non
         Refusal: `budget_invalid` for a loss that is none of the metric, or beside a FLOPs budget.
     """
     text = request.budgets.get(FLOPS.field, "")
+    has_budget = bool(text)
     if request.max_loss is None:
-        is_automatic = bool(text) and FLOPS.parse(text).is_chosen_by_risk
+        is_automatic = has_budget and FLOPS.parse(text).is_chosen_by_risk
         return Promise(None, RISK) if is_automatic else None
-    max_loss.require_alone(flops_budget=bool(text), rank=request.rank is not None)
+    has_rank = request.rank is not None
+    max_loss.require_alone(flops_budget=has_budget, rank=has_rank)
     largest = max_loss.parse_max_loss(request.max_loss)
     promise = Promise(largest, AGREEMENT)
     if evaluation is not None:
@@ -161,7 +163,8 @@ class _Tries:
         number = len(self.tried)
         span = (_ALL_TRIES - _FIRST_TRY) / (MOST_TRIES - 1)
         start = 0.0 if number == 0 else _FIRST_TRY + span * (number - 1)
-        self._progress.stretch(start, _FIRST_TRY + span * number)
+        end = _FIRST_TRY + span * number
+        self._progress.stretch(start, end)
 
     def keep_analysis(self) -> None:
         """Leave the analysis where the request wants it, if it is not larger than that allows."""
@@ -196,11 +199,14 @@ def judged(promise: Promise, produced: Produced, budget: str) -> records.Tried:
         Refusal: `budget_invalid` where there is no agreement to keep.
     """
     verification = produced.verification
-    keep = verification.profile.macs / produced.artifact.original.profile.macs
+    before = produced.artifact.original.profile.macs
+    keep = verification.profile.macs / before
     if promise.largest is None:
-        level = risk_of(produced.artifact, verification).level
+        risk = risk_of(produced.artifact, verification)
+        level = risk.level
         return promise.by_level(budget, keep, level)
-    return promise.by_figure(budget, keep, _figure(produced))
+    figure = _figure(produced)
+    return promise.by_figure(budget, keep, figure)
 
 
 def _figure(produced: Produced) -> float:

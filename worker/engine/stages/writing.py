@@ -167,7 +167,8 @@ def _comparison_inputs(opened: OpenedModel, plan: Plan) -> ComparisonInputs:
     calibration = plan.analysis.calibration
     if isinstance(calibration, Uncalibrated):
         # an output whose sizes depend on values shows it where they differ between two runs
-        runs = 1 if all(spec.shape is not None for spec in opened.model.outputs) else 2
+        are_fixed = all(spec.shape is not None for spec in opened.model.outputs)
+        runs = 1 if are_fixed else 2
         noise = [random_inputs(specs, opened.shapes, seed) for seed in range(runs)]
         doubts = []
         # a model that stays as it is was not calibrated either, for no fault of its own
@@ -176,5 +177,6 @@ def _comparison_inputs(opened: OpenedModel, plan: Plan) -> ComparisonInputs:
         return ComparisonInputs("noise", {"noise": noise}, doubts)
     # large models are compared on fewer inputs, which takes as long
     affordable = _COMPARING_WORK // max(opened.profile.macs, 1)
-    runs = max(1, min(_MOST_COMPARED, affordable))
+    in_range = min(_MOST_COMPARED, affordable)
+    runs = max(1, in_range)
     return calibration.judging.run_inputs(specs, opened.shapes, runs)

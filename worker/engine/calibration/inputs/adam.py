@@ -30,10 +30,12 @@ class Adam:
         """Take one step; the gradient has the shape of the values."""
         self._steps += 1
         self._mean.lerp_(gradient, 1 - _MEAN_DECAY)
-        self._square.mul_(_SQUARE_DECAY).addcmul_(
-            gradient, gradient, value=1 - _SQUARE_DECAY
-        )
-        rate = self._rate / (1 - _MEAN_DECAY**self._steps)
-        correction = (1 - _SQUARE_DECAY**self._steps) ** 0.5
-        deviation = (self._square.sqrt() / correction).add_(_LEAST_DEVIATION)
+        decayed = self._square.mul_(_SQUARE_DECAY)
+        decayed.addcmul_(gradient, gradient, value=1 - _SQUARE_DECAY)
+        mean_share = 1 - _MEAN_DECAY**self._steps
+        rate = self._rate / mean_share
+        square_share = 1 - _SQUARE_DECAY**self._steps
+        correction = square_share**0.5
+        scaled = self._square.sqrt() / correction
+        deviation = scaled.add_(_LEAST_DEVIATION)
         self._values.addcdiv_(self._mean, deviation, value=-rate)

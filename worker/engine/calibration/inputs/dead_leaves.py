@@ -50,11 +50,13 @@ def dead_leaves(count: int, channels: int, size: Size, seed: int = 0) -> Images:
     (1, 2, 4, 5, 6)
     """
     rng = np.random.default_rng(seed)
-    together = max(1, _PIXELS_AT_ONCE // math.prod(size))
+    pixels = math.prod(size)
+    together = max(1, _PIXELS_AT_ONCE // pixels)
     parts = [np.zeros((0, channels, *size), np.float32)]
     for start in range(0, count, together):
         number = min(together, count - start)
-        parts.append(_draw_together(number, channels, size, rng))
+        images = _draw_together(number, channels, size, rng)
+        parts.append(images)
     return np.concatenate(parts)
 
 
@@ -65,16 +67,21 @@ def _draw_together(
     rng: Random,
 ) -> Images:
     """Draw images leaf by leaf, each leaf over those before it."""
-    one_colour = (count, channels, *(1,) * len(size))
-    one_grain = (count, 1, *(1,) * len(size))
+    ones = (1,) * len(size)
+    one_colour = (count, channels, *ones)
+    one_grain = (count, 1, *ones)
     images = np.zeros((count, channels, *size), np.float32)
     grain = np.zeros((count, 1, *size), np.float32)
     for _ in range(_LEAVES):
-        inside = _leaf(count, size, rng)[:, None]
+        leaf = _leaf(count, size, rng)
+        inside = leaf[:, None]
         colours = random_colours(count, channels, rng)
-        np.copyto(images, colours.reshape(one_colour), where=inside)
-        roughness = np.abs(rng.normal(0, _GRAIN, one_grain))
-        np.copyto(grain, roughness.astype(np.float32), where=inside)
+        flat_colours = colours.reshape(one_colour)
+        np.copyto(images, flat_colours, where=inside)
+        deviations = rng.normal(0, _GRAIN, one_grain)
+        roughness = np.abs(deviations)
+        own_grain = roughness.astype(np.float32)
+        np.copyto(grain, own_grain, where=inside)
     noise = rng.standard_normal(images.shape, np.float32)
     return images + grain * noise
 
@@ -83,14 +90,19 @@ def _leaf(count: int, size: Size, rng: Random) -> Masks:
     """Return the mask `(count, *size)` of one leaf in each image, a ball or a turned box."""
     axes = len(size)
     radius = _radii(count, size, rng)
-    centre = rng.random((count, axes)) * size
+    places = rng.random((count, axes))
+    centre = places * size
     is_ball = rng.random(count) < _BALLS
     sides = _box_sides(count, axes, rng)
-    offsets = _offsets(size, centre.astype(np.float32), radius.astype(np.float32))
+    single_centre = centre.astype(np.float32)
+    single_radius = radius.astype(np.float32)
+    offsets = _offsets(size, single_centre, single_radius)
     inside = np.ones((count, *size), np.bool_)
-    inside[is_ball] = _in_ball([offset[is_ball] for offset in offsets])
+    of_balls = [offset[is_ball] for offset in offsets]
+    inside[is_ball] = _in_ball(of_balls)
     is_box = ~is_ball
-    inside[is_box] = _in_box([offset[is_box] for offset in offsets], sides[is_box])
+    of_boxes = [offset[is_box] for offset in offsets]
+    inside[is_box] = _in_box(of_boxes, sides[is_box])
     return inside
 
 
@@ -110,7 +122,8 @@ def _offsets(size: Size, centre: Images, radius: Images) -> list[Images]:
     offsets = []
     for axis, length in enumerate(size):
         pixels = np.arange(length, dtype=np.float32)
-        distance = pixels - centre[:, axis, None]
+        own_centre = centre[:, axis, None]
+        distance = pixels - own_centre
         offsets.append(distance / radius[:, None])
     return offsets
 
@@ -147,7 +160,8 @@ def _box_sides(count: int, axes: int, rng: Random) -> Images:
     random = rng.standard_normal((count, axes, axes))
     turn = np.linalg.qr(random)[0]
     first = np.ones((count, min(axes, 1)))
-    others = rng.uniform(_NARROWEST, 1, (count, max(axes - 1, 0)))
+    later_axes = max(axes - 1, 0)
+    others = rng.uniform(_NARROWEST, 1, (count, later_axes))
     lengths = np.concatenate([first, others], axis=1)
     sides = turn / lengths[:, :, None]
     return np.asarray(sides, np.float32)

@@ -119,14 +119,17 @@ class _Objective:
         """
         losses: list[Tensor] = []
         change = self._change(noise)
-        inputs = {**self._batch, self._name: self._start + self._scale * change}
+        images = self._start + self._scale * change
+        inputs = {**self._batch, self._name: images}
         try:
-            outputs = run(self._program, inputs, watch=_collect(losses, self._expected))
+            watch = _collect(losses, self._expected)
+            outputs = run(self._program, inputs, watch=watch)
         except StepError as error:  # it ran on these images, but without gradients
             raise DistillingError(f"the model has no gradients: {error}") from error
         scores = class_scores(outputs, len(self._start))
         if scores is not None:
-            entropy = F.nll_loss(scores, self._labels_like(scores))
+            labels = self._labels_like(scores)
+            entropy = F.nll_loss(scores, labels)
             losses.append(self._class_weight * entropy)
         in_deviations = self._start / self._scale + change
         variation = _variation(in_deviations)
@@ -173,8 +176,11 @@ def _measured_statistics(program: Program, batch: Batch) -> _Expected:
     def watch(step: Step, inputs: Sequence[Any]) -> None:
         if step.site is not None:
             x = inputs[0]
-            variance, mean = torch.var_mean(x, _all_but_channels(x), correction=0)
-            by_output[step.gives[0]] = _Statistics(mean, _deviation(variance))
+            axes = _all_but_channels(x)
+            variance, mean = torch.var_mean(x, axes, correction=0)
+            output = step.gives[0]
+            deviation = _deviation(variance)
+            by_output[output] = _Statistics(mean, deviation)
 
     run(program, batch, watch=watch)
     return by_output
@@ -184,7 +190,8 @@ def _collect(losses: list[Tensor], expected: _Expected) -> Watch:
     """Return a watch that adds to the list how far each step's input is from its statistics."""
 
     def watch(step: Step, inputs: Sequence[Any]) -> None:
-        target = expected.get(step.gives[0])
+        output = step.gives[0]
+        target = expected.get(output)
         if target is not None:
             mean, deviation = _statistics_near(target.mean, inputs[0])
             mean_error = (mean - target.mean) / target.deviation
@@ -200,12 +207,14 @@ def _statistics_near(expected: Tensor, x: Tensor) -> _Statistics:
     """Return statistics from sums about an expected mean, which torch computes faster."""
     axes = _all_but_channels(x)
     spatial = (1,) * (x.dim() - 2)
-    shifted = x - expected.reshape(-1, *spatial)
+    broadcast = expected.reshape(-1, *spatial)
+    shifted = x - broadcast
     mean = shifted.mean(axes)
     square = shifted.square().mean(axes)
     # Where the mean is far off, rounding may leave less than 0.
     variance = (square - mean.square()).clamp_min(0)
-    return _Statistics(expected + mean, _deviation(variance))
+    deviation = _deviation(variance)
+    return _Statistics(expected + mean, deviation)
 
 
 def _deviation(variance: Tensor) -> Tensor:

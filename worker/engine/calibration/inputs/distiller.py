@@ -39,9 +39,9 @@ class Distiller:
         distilled = []
         for at, batch in enumerate(batches):
             own_seed = _SEED_STEP * seed + at
-            distilled.append(
-                distil(self._harness.program, batch, name, steps, own_seed)
-            )
+            program = self._harness.program
+            distilled.append(distil(program, batch, name, steps, own_seed))
             self._done += self._harness.batch * steps
-            self._tell(_SHARE_OF_CALIBRATION * min(1.0, self._done / self._work))
+            share = min(1.0, self._done / self._work)
+            self._tell(_SHARE_OF_CALIBRATION * share)
         return distilled

@@ -21,12 +21,15 @@ def natural_amplitudes(size: Sequence[int]) -> Tensor:
     axes = len(size)
     square = torch.zeros(())
     for axis, length in enumerate(size):
-        own = torch.fft.fftfreq(length).square()
-        behind = (1,) * (axes - 1 - axis)
+        bins = torch.fft.fftfreq(length)
+        own = bins.square()
+        later_axes = axes - 1 - axis
+        behind = (1,) * later_axes
         square = square + own.reshape(-1, *behind)
     # The frequency 0 would get an infinite amplitude.
     lowest = 1 / max(size, default=1)
-    frequency = square.sqrt().clamp_min(lowest)
+    root = square.sqrt()
+    frequency = root.clamp_min(lowest)
     amplitudes = frequency.reciprocal()
     mean_square = amplitudes.square().mean()
     return amplitudes / mean_square.sqrt()
@@ -39,7 +42,8 @@ def shape_spectrum(noise: Tensor, amplitudes: Tensor) -> Tensor:
     if not axes:
         return noise
     # The spectrum of real values mirrors itself: half of it is enough.
-    half = amplitudes[..., : size[-1] // 2 + 1]
+    frequencies = size[-1] // 2 + 1
+    half = amplitudes[..., :frequencies]
     spectrum = torch.fft.rfftn(noise, dim=axes)
     shaped: Tensor = torch.fft.irfftn(spectrum * half, s=size, dim=axes)
     return shaped

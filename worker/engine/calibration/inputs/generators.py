@@ -84,13 +84,15 @@ def softened(generator: Generator) -> Generator:
     """
 
     def generate(count: int, channels: int, size: Size, seed: int) -> Images:
-        sharp = generator(count // 2, channels, size, seed)
+        half = count // 2
+        sharp = generator(half, channels, size, seed)
         double = [2 * length for length in size]
-        soft = generator(count - count // 2, channels, double, seed)
+        soft = generator(count - half, channels, double, seed)
         for axis, length in enumerate(size, start=2):
             before = soft.shape[:axis]
             after = soft.shape[axis + 1 :]
-            soft = soft.reshape(*before, length, 2, *after).mean(axis + 1)
+            pairs = soft.reshape(*before, length, 2, *after)
+            soft = pairs.mean(axis + 1)
         images = np.empty((count, channels, *size), np.float32)
         # Any part of the images has some of both.
         images[::2] = soft
@@ -114,9 +116,11 @@ def noisy(generator: Generator) -> Generator:
     def generate(count: int, channels: int, size: Size, seed: int) -> Images:
         images = generator(count, channels, size, seed)
         rng = np.random.default_rng((seed, 2))
-        one_each = (count, *(1,) * (images.ndim - 1))
+        ones = (1,) * (images.ndim - 1)
+        one_each = (count, *ones)
         deviation = rng.uniform(0, _MOST_NOISE, one_each)
         noise = rng.standard_normal(images.shape, np.float32)
-        return images + deviation.astype(np.float32) * noise
+        single = deviation.astype(np.float32)
+        return images + single * noise
 
     return generate

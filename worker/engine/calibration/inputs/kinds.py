@@ -93,11 +93,15 @@ def choose_kinds(
         members["photographs"] = fitting + len(scenes.judging)
         members["photographs_mounted"] = scenes.mounted
     first, *_ = harness.images
+    judging = {shape: kind.judging for shape, kind in kinds.items()}
+    probing = {shape: kind.probing for shape, kind in kinds.items()}
+    first_kind = kinds[first.channels, first.size]
+    ranges = _usual_ranges(first_kind, first.channels)
     return Kinds(
         fitting=_by_shape({shape: kind.fitting for shape, kind in kinds.items()}),
-        judging=_by_shape({shape: kind.judging for shape, kind in kinds.items()}),
-        probing=_by_shape({shape: kind.probing for shape, kind in kinds.items()}),
-        ranges=_usual_ranges(kinds[first.channels, first.size], first.channels),
+        judging=_by_shape(judging),
+        probing=_by_shape(probing),
+        ranges=ranges,
         report_members=members,
         notes=scenes.notes if has_scenes else (),
     )
@@ -140,8 +144,9 @@ def alternating(first: Generator, second: Generator) -> Generator:
 
     def generate(count: int, channels: int, size: Size, seed: int) -> Images:
         images = np.empty((count, channels, *size), np.float32)
-        images[::2] = first(count - count // 2, channels, size, seed)
-        images[1::2] = second(count // 2, channels, size, seed)
+        half = count // 2
+        images[::2] = first(count - half, channels, size, seed)
+        images[1::2] = second(half, channels, size, seed)
         return images
 
     return generate
@@ -179,18 +184,22 @@ def _other_kind(
         kind = replace(SHAPES, name="synthetic images")
         reason = "since no input has the shape of photographs"
         return (kind if harness.program.normalises else _with_soft_edges(kind)), reason
-    if not harness.program.normalises or len(harness.images) > 1:
+    is_unclear = not harness.program.normalises or len(harness.images) > 1
+    if is_unclear:
         return _soft_shapes(kinds[0]), "by the shape of the input"
     mismatches: dict[Kind, float] = {}
     for kind in kinds:
         ranges = _usual_ranges(kind, image.channels)
         if stated is not None:
             ranges = (stated_range(stated, image.channels),)
-        mismatches[kind] = least_mismatch(harness, Trials(kind.probing, ranges, probes))
-    distances = ", ".join(f"{kind.name} {mismatches[kind]:.2f}" for kind in kinds)
+        trials = Trials(kind.probing, ranges, probes)
+        mismatches[kind] = least_mismatch(harness, trials)
+    described = [f"{kind.name} {mismatches[kind]:.2f}" for kind in kinds]
+    distances = ", ".join(described)
     likeliest = kinds[0]
     nearest = min(mismatches, key=mismatches.__getitem__)
-    if mismatches[nearest] > _FAR_NEARER * mismatches[likeliest]:
+    most = _FAR_NEARER * mismatches[likeliest]
+    if mismatches[nearest] > most:
         reason = (
             "by the shape of the input, and none is far nearer to the stored statistics"
         )

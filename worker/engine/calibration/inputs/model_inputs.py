@@ -64,8 +64,11 @@ class ImageInput:
 
     def _as_indices(self, images: Images) -> AnyArray:
         """Return random indices of the images' shape, the same for the same images."""
-        rng = np.random.default_rng(crc32(np.ascontiguousarray(images).tobytes()))
-        return rng.integers(0, self.rows, images.shape).astype(self.dtype)
+        content = np.ascontiguousarray(images).tobytes()
+        seed = crc32(content)
+        rng = np.random.default_rng(seed)
+        indices = rng.integers(0, self.rows, images.shape)
+        return indices.astype(self.dtype)
 
     def _as_bytes(self, images: Images) -> Images:
         """Return images from 0 to 255, or from -128 to 127 for signed bytes."""
@@ -89,6 +92,7 @@ def image_input(spec: TensorSpec, shape: Sequence[int]) -> ImageInput | None:
     >>> image_input(TensorSpec("token", "int64", None), (1, 128)) is None
     True
     """
+    name = spec.name
     dtype = np.dtype(spec.dtype)
     axes = len(shape)
     is_sequence = axes == _AXES_OF_SEQUENCES
@@ -96,17 +100,17 @@ def image_input(spec: TensorSpec, shape: Sequence[int]) -> ImageInput | None:
         return None
     if spec.rows is not None and is_sequence:
         return ImageInput(
-            spec.name, dtype, shape[1], (), channels_last=False, rows=spec.rows
+            name, dtype, shape[1], (), channels_last=False, rows=spec.rows
         )
     is_bytes = dtype in (np.uint8, np.int8) and axes > 2
     is_number = np.issubdtype(dtype, np.floating)
     if axes < 2 or not (is_number or is_bytes):
         return None
     if axes > 2 and shape[-1] <= _MOST_COLOURS < shape[1]:
-        return ImageInput(
-            spec.name, dtype, shape[-1], tuple(shape[1:-1]), channels_last=True
-        )
-    return ImageInput(spec.name, dtype, shape[1], tuple(shape[2:]), channels_last=False)
+        inner_size = tuple(shape[1:-1])
+        return ImageInput(name, dtype, shape[-1], inner_size, channels_last=True)
+    size = tuple(shape[2:])
+    return ImageInput(name, dtype, shape[1], size, channels_last=False)
 
 
 def image_inputs(specs: Specs, shapes: Shapes) -> dict[str, ImageInput]:

@@ -42,7 +42,8 @@ def mosaics(count: int, channels: int, size: Size, seed: int = 0) -> Images:
             image[:] = _mosaic(cells, channels, coordinates, rng)
         else:
             # A vector has no positions that cells could share.
-            image[:] = random_colours(1, channels, rng)[0]
+            colour = random_colours(1, channels, rng)[0]
+            image[:] = colour
     return np.clip(images, 0, 1)
 
 
@@ -64,10 +65,13 @@ def _mosaic(
     colours = random_colours(cells, channels, rng)
     slopes = rng.normal(0, _SLOPE, (cells, len(size)))
     shade = _shade(points[nearest], slopes[nearest], coordinates)
-    roughness = np.abs(rng.normal(0, _ROUGHNESS, cells))
+    deviations = rng.normal(0, _ROUGHNESS, cells)
+    roughness = np.abs(deviations)
     clouds = _clouds(channels, size, rng)
-    plain = np.moveaxis(colours[nearest], -1, 0)
-    mosaic: Floats = plain + shade + roughness[nearest] * clouds
+    own_colours = colours[nearest]
+    plain = np.moveaxis(own_colours, -1, 0)
+    own_roughness = roughness[nearest]
+    mosaic: Floats = plain + shade + own_roughness * clouds
     return mosaic
 
 
@@ -78,9 +82,11 @@ def _nearest(points: Floats, coordinates: Sequence[Floats]) -> NDArray[np.intp]:
     """
     squares = []
     for axis, own in enumerate(coordinates):
-        offset = own - points[:, axis, None]
+        coordinate = points[:, axis, None]
+        offset = own - coordinate
         squares.append(np.square(offset))
-    nearest: NDArray[np.intp] = sum_over_axes(squares).argmin(axis=0)
+    distances = sum_over_axes(squares)
+    nearest: NDArray[np.intp] = distances.argmin(axis=0)
     return nearest
 
 
@@ -92,7 +98,8 @@ def _shade(points: Floats, slopes: Floats, coordinates: Sequence[Floats]) -> Flo
     grid = np.meshgrid(*coordinates, indexing="ij")
     shade = np.zeros(grid[0].shape)
     for axis, own in enumerate(grid):
-        offset = own - points[..., axis]
+        coordinate = points[..., axis]
+        offset = own - coordinate
         shade = shade + slopes[..., axis] * offset
     return shade
 
@@ -104,13 +111,17 @@ def _clouds(channels: int, size: Size, rng: Random) -> Floats:
     """
     axes = tuple(range(1, len(size) + 1))
     noise = rng.standard_normal((channels, *size))
-    frequencies = np.meshgrid(*map(np.fft.fftfreq, size), indexing="ij")
-    distance = np.sqrt(sum(np.square(axis) for axis in frequencies))
+    bins = map(np.fft.fftfreq, size)
+    frequencies = np.meshgrid(*bins, indexing="ij")
+    square = sum(np.square(axis) for axis in frequencies)
+    distance = np.sqrt(square)
     # The lowest frequency stands for 0, which has no amplitude to divide by.
     distance = np.maximum(distance, 1 / max(size))
-    spectrum = np.fft.fftn(noise, axes=axes) / distance
+    flat = np.fft.fftn(noise, axes=axes)
+    spectrum = flat / distance
     noise = np.fft.ifftn(spectrum, axes=axes).real
     noise -= noise.mean(axis=axes, keepdims=True)
     deviation = noise.std(axis=axes, keepdims=True)
-    clouds: Floats = noise / np.maximum(deviation, _LEAST_DEVIATION)
+    divisor = np.maximum(deviation, _LEAST_DEVIATION)
+    clouds: Floats = noise / divisor
     return clouds

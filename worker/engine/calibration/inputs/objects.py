@@ -44,12 +44,19 @@ def with_objects(generator: Generator) -> Generator:
         rng = np.random.default_rng((seed, 10))
         drawings = (_draw_text, _draw_faces, _draw_things)
         for at, image in enumerate(images):
-            pixels = np.clip(image, 0, 1) * _WHITE
-            colours = np.broadcast_to(pixels, (3, *size)).transpose(1, 2, 0)
-            canvas = Image.fromarray(np.rint(colours).astype(np.uint8), "RGB")
-            drawings[at % len(drawings)](canvas, rng)
+            clipped = np.clip(image, 0, 1)
+            pixels = clipped * _WHITE
+            with_three = np.broadcast_to(pixels, (3, *size))
+            colours = with_three.transpose(1, 2, 0)
+            whole = np.rint(colours)
+            rounded = whole.astype(np.uint8)
+            canvas = Image.fromarray(rounded, "RGB")
+            draw = drawings[at % len(drawings)]
+            draw(canvas, rng)
             shown = canvas.convert("L") if channels == 1 else canvas
-            values = np.asarray(shown, np.float32).reshape(*size, channels) / _WHITE
+            shades = np.asarray(shown, np.float32)
+            channels_last = shades.reshape(*size, channels)
+            values = channels_last / _WHITE
             image[:] = values.transpose(2, 0, 1)
         return images
 
@@ -59,19 +66,27 @@ def with_objects(generator: Generator) -> Generator:
 def _draw_text(canvas: Image.Image, rng: Random) -> None:
     """Draw lines of words, dark on light or light on dark, each of another size."""
     draw = ImageDraw.Draw(canvas)
-    for _ in range(int(rng.integers(1, _MOST_LINES + 1))):
+    lines = int(rng.integers(1, _MOST_LINES + 1))
+    for _ in range(lines):
         largest = max(_SMALLEST_LETTER + 1, canvas.height // 4)
-        height = float(np.exp(rng.uniform(np.log(_SMALLEST_LETTER), np.log(largest))))
+        least_log = np.log(_SMALLEST_LETTER)
+        most_log = np.log(largest)
+        log_height = rng.uniform(least_log, most_log)
+        height = float(np.exp(log_height))
         font = ImageFont.load_default(height)
-        words = [_word(rng) for _ in range(int(rng.integers(1, 4)))]
+        count = int(rng.integers(1, 4))
+        words = [_word(rng) for _ in range(count)]
+        left = rng.uniform(0, 0.6) * canvas.width
+        top = rng.uniform(0, 0.9) * canvas.height
         place = (
-            rng.uniform(0, 0.6) * canvas.width,
-            rng.uniform(0, 0.9) * canvas.height,
+            left,
+            top,
         )
         text = " ".join(words)
         ink, paper = _contrast(rng)
         if rng.random() < 0.5:
-            draw.rectangle(draw.textbbox(place, text, font), fill=paper)
+            box = draw.textbbox(place, text, font)
+            draw.rectangle(box, fill=paper)
         draw.text(place, text, ink, font)
 
 
@@ -84,22 +99,27 @@ def _word(rng: Random) -> str:
 def _draw_faces(canvas: Image.Image, rng: Random) -> None:
     """Draw ovals with hair, two eyes, a nose and a mouth."""
     draw = ImageDraw.Draw(canvas)
-    for _ in range(int(rng.integers(1, _MOST_FACES + 1))):
+    faces = int(rng.integers(1, _MOST_FACES + 1))
+    for _ in range(faces):
         height = canvas.height * rng.uniform(0.3, 0.9)
         width = height * rng.uniform(0.65, 0.85)
-        left = rng.uniform(-0.2, 1) * (canvas.width - width)
-        top = rng.uniform(-0.2, 1) * (canvas.height - height)
+        room_across = canvas.width - width
+        left = rng.uniform(-0.2, 1) * room_across
+        room_down = canvas.height - height
+        top = rng.uniform(-0.2, 1) * room_down
         skin = _shaded(_SKIN, rng.uniform(0.3, 1))
         dark = _shaded(_HAIR, rng.uniform(0.3, 2))
         shadow = _shaded(skin, 0.75)
         tilt = rng.normal(0, 0.05)
+        right_eye = 0.42 - tilt
+        left_eye = 0.42 + tilt
         parts = (
             (0.5, 0.35, 1.1, 0.8, dark),
             (0.5, 0.52, 0.9, 0.95, skin),
-            (0.3, 0.42 + tilt, 0.2, 0.09, _EYE),
-            (0.7, 0.42 - tilt, 0.2, 0.09, _EYE),
-            (0.3, 0.42 + tilt, 0.08, 0.08, dark),
-            (0.7, 0.42 - tilt, 0.08, 0.08, dark),
+            (0.3, left_eye, 0.2, 0.09, _EYE),
+            (0.7, right_eye, 0.2, 0.09, _EYE),
+            (0.3, left_eye, 0.08, 0.08, dark),
+            (0.7, right_eye, 0.08, 0.08, dark),
             (0.5, 0.58, 0.12, 0.2, shadow),
             (0.5, 0.77, 0.36, 0.1, _shaded(_LIPS, rng.uniform(0.4, 1))),
         )
@@ -118,22 +138,26 @@ def _draw_faces(canvas: Image.Image, rng: Random) -> None:
 def _draw_things(canvas: Image.Image, rng: Random) -> None:
     """Draw boxes and balls on legs or wheels, with windows of another colour."""
     draw = ImageDraw.Draw(canvas)
-    for _ in range(int(rng.integers(1, _MOST_THINGS + 1))):
-        width, height = rng.uniform(0.15, 0.6, 2) * (canvas.width, canvas.height)
+    things = int(rng.integers(1, _MOST_THINGS + 1))
+    for _ in range(things):
+        canvas_size = (canvas.width, canvas.height)
+        shares = rng.uniform(0.15, 0.6, 2)
+        width, height = shares * canvas_size
         left = rng.uniform(0, 1) * (canvas.width - width)
         top = rng.uniform(0, 1) * (canvas.height - height)
-        body = (left, top, left + width, top + 0.8 * height)
+        bottom = top + 0.8 * height
+        body = (left, top, left + width, bottom)
         colour, other = _contrast(rng)
         outline = draw.ellipse if rng.random() < 0.5 else draw.rectangle
-        outline(body, fill=colour, outline=_shaded(colour, 0.5))
+        shaded = _shaded(colour, 0.5)
+        outline(body, fill=colour, outline=shaded)
         for share in (0.2, 0.7):
             x = left + share * width
-            draw.ellipse(
-                (x, top + 0.7 * height, x + 0.2 * width, top + height), fill=other
-            )
-            draw.rectangle(
-                (x, top + 0.2 * height, x + 0.2 * width, top + 0.4 * height), fill=other
-            )
+            right = x + 0.2 * width
+            wheel = (x, top + 0.7 * height, right, top + height)
+            draw.ellipse(wheel, fill=other)
+            window = (x, top + 0.2 * height, right, top + 0.4 * height)
+            draw.rectangle(window, fill=other)
 
 
 def _contrast(rng: Random) -> tuple[_Colour, _Colour]:

@@ -84,13 +84,15 @@ def load_scenes(mounted: Path | None = None) -> Scenes:
         try:
             own.append(_scene(path))
         except _UNREADABLE as error:
-            notes.append(
-                f"the mounted photograph {path.name!r} cannot be read: {error}"[:_NOTE]
-            )
+            message = f"the mounted photograph {path.name!r} cannot be read: {error}"
+            notes.append(message[:_NOTE])
     judging = bundled[::_JUDGING_STEP] + own[::_JUDGING_STEP]
-    fitting = [scene for at, scene in enumerate(bundled) if at % _JUDGING_STEP]
-    fitting += [scene for at, scene in enumerate(own) if at % _JUDGING_STEP]
-    return Scenes(tuple(fitting), tuple(judging), len(own), tuple(notes[:_MOST_NOTES]))
+    numbered = enumerate(bundled)
+    fitting = [scene for at, scene in numbered if at % _JUDGING_STEP]
+    numbered_own = enumerate(own)
+    fitting += [scene for at, scene in numbered_own if at % _JUDGING_STEP]
+    shown_notes = tuple(notes[:_MOST_NOTES])
+    return Scenes(tuple(fitting), tuple(judging), len(own), shown_notes)
 
 
 def is_photograph_shape(channels: int, size: Size) -> bool:
@@ -123,7 +125,8 @@ def photographs(scenes: Sequence[Scene]) -> Generator:
         images = np.empty((count, channels, *size), np.float32)
         order = rng.permutation(len(scenes))
         for at, image in enumerate(images):
-            scene = scenes[order[at % len(scenes)]]
+            number = order[at % len(scenes)]
+            scene = scenes[number]
             image[:] = _crop(scene, channels, size, rng)
         return images
 
@@ -138,16 +141,22 @@ def _crop(scene: Scene, channels: int, size: Size, rng: Random) -> Images:
     if height < _SMALL_IMAGE:
         smallest = _SMALLEST_CROP_OF_SMALL
     smallest = min(smallest, largest)
-    tall = float(np.exp(rng.uniform(np.log(smallest), np.log(largest))))
+    least_log = np.log(smallest)
+    most_log = np.log(largest)
+    log_height = rng.uniform(least_log, most_log)
+    tall = float(np.exp(log_height))
     wide = min(tall * width / height, scene.width)
     top = rng.uniform(0, scene.height - tall)
     left = rng.uniform(0, scene.width - wide)
-    box = (left, top, left + wide, top + tall)
+    right = left + wide
+    bottom = top + tall
+    box = (left, top, right, bottom)
     resized = scene.resize((width, height), Image.Resampling.BICUBIC, box=box)
     is_grey = channels == 1
     if is_grey:
         resized = resized.convert("L")
-    pixels: Images = np.asarray(resized, np.float32).reshape(height, width, channels)
+    values = np.asarray(resized, np.float32)
+    pixels: Images = values.reshape(height, width, channels)
     pixels = pixels / np.float32(255)
     if rng.random() < 0.5:
         pixels = pixels[:, ::-1]

@@ -92,7 +92,8 @@ def probed_ranges(
     """
     trials = replace(trials, generator=remembered(trials.generator))
     tried = _tried(harness, stated, trials)
-    by_range = dict(_probe_leniently(harness, values, trials) for values in tried)
+    pairs = [_probe_leniently(harness, values, trials) for values in tried]
+    by_range = dict(pairs)
     usable = {values: each for values, each in by_range.items() if each.failure is None}
     if not usable:
         failures = [str(each.failure) for each in by_range.values()]
@@ -115,7 +116,8 @@ def probed_ranges(
         return _by_scores(scores, ranges)
     source = "usual ranges, since the model's outputs favour none"
     doubt = "the model does not tell the range of its inputs' values"
-    return ProbedRanges(ranges[:_RANGES_BY_DEFAULT], source, ranges, doubt)
+    likeliest = ranges[:_RANGES_BY_DEFAULT]
+    return ProbedRanges(likeliest, source, ranges, doubt)
 
 
 def _stated(
@@ -142,7 +144,8 @@ def _better_ranges(
         return ()
     [stated] = by_stated
     others = (values for values in trials.usual if values != stated)
-    by_usual = dict(_probe_leniently(harness, values, trials) for values in others)
+    pairs = [_probe_leniently(harness, values, trials) for values in others]
+    by_usual = dict(pairs)
     usable = {values: each for values, each in by_usual.items() if each.failure is None}
     usable = {**by_stated, **usable}
     if harness.program.normalises:
@@ -156,8 +159,10 @@ def _better_ranges(
         if not scores:
             return ()
         probed = _by_scores(scores, tuple(usable))
-    is_plausible = any(values.name == stated.name for values in probed.plausible)
-    return () if is_plausible or probed.doubt is not None else probed.plausible
+    same_name = [values.name == stated.name for values in probed.plausible]
+    is_plausible = any(same_name)
+    is_in_doubt = probed.doubt is not None
+    return () if is_plausible or is_in_doubt else probed.plausible
 
 
 def _by_statistics(
@@ -240,8 +245,10 @@ def probe(
     first: list[Tensor] | None = None
     differ = False
     tried = 0
-    enough = max(_FEW_IMAGES, 2 * harness.batch)
-    for batch in _images(harness, generator, values, max(count, 2 * harness.batch)):
+    two_batches = 2 * harness.batch
+    enough = max(_FEW_IMAGES, two_batches)
+    most = max(count, two_batches)
+    for batch in _images(harness, generator, values, most):
         outputs = run(harness.program, batch)
         numbers = _floating(outputs)
         are_finite = [bool(y.isfinite().all()) for y in numbers]
@@ -261,7 +268,8 @@ def probe(
             break
     if not differ:
         return Probe(failure=_CONSTANT)
-    return Probe(scores=torch.cat(tables) if tables else None)
+    scores = torch.cat(tables) if tables else None
+    return Probe(scores=scores)
 
 
 def _floating(outputs: Sequence[Any]) -> list[Tensor]:
@@ -297,8 +305,12 @@ def _mean_mismatch(
 ) -> float:
     """Return the distance of images' statistics to the stored ones, the mean over all of these."""
     batches = _images(harness, trials.generator, values, count)
-    total = sum(float(statistics_mismatch(harness.program, batch)) for batch in batches)
-    norms = sum(step.norm is not None for step in harness.program.steps)
+    mismatches = [
+        float(statistics_mismatch(harness.program, batch)) for batch in batches
+    ]
+    total = sum(mismatches)
+    steps = harness.program.steps
+    norms = sum(step.norm is not None for step in steps)
     return total / (norms * len(batches))
 
 

@@ -62,7 +62,8 @@ class ValueRange:
 def _for_channels(values: Numbers, images: Images) -> Images:
     """Return one number for each channel, or one for all, on the images' axes."""
     if len(values) != images.shape[1]:
-        values = (sum(values) / len(values),)
+        mean = sum(values) / len(values)
+        values = (mean,)
     axes = (1,) * (images.ndim - 2)
     array = np.array(values, np.float32)
     return array.reshape(1, -1, *axes)
@@ -100,8 +101,10 @@ def stated_range(stated: InputValues, channels: int) -> ValueRange:
     if stated.limits is not None:
         low, high = stated.limits
         span = high - low
-        return ValueRange(f"{low:g} to {high:g}", (-low / span,), (1 / span,))
-    for field, values in (("input_mean", stated.mean), ("input_std", stated.deviation)):
+        name = f"{low:g} to {high:g}"
+        return ValueRange(name, (-low / span,), (1 / span,))
+    parameters = (("input_mean", stated.mean), ("input_std", stated.deviation))
+    for field, values in parameters:
         if values is not None and len(values) not in (1, channels):
             raise Refusal(
                 Code.INPUT_RANGE_INVALID,

@@ -71,14 +71,19 @@ def real_batches(harness: Harness, samples: Arrays, most: int) -> list[Batch]:
     pieces = {
         images.name: _pieces(samples[images.name], images) for images in harness.images
     }
-    count = min(map(len, pieces.values()))
+    counts = map(len, pieces.values())
+    count = min(counts)
     fixed = harness.fixed_batch
-    used = max(fixed, min(count, most) // fixed * fixed)
-    chosen = np.linspace(0, count - 1, used).astype(np.int64)
+    whole_batches = min(count, most) // fixed * fixed
+    used = max(fixed, whole_batches)
+    evenly = np.linspace(0, count - 1, used)
+    chosen = evenly.astype(np.int64)
     images = {name: array[chosen] for name, array in pieces.items()}
     largest = min(harness.batch, used)
-    resized = replace(harness, batch=_fullest_batch(used, largest, fixed))
-    return resized.batches({**_synthetic(resized), **samples, **images})
+    batch = _fullest_batch(used, largest, fixed)
+    resized = replace(harness, batch=batch)
+    synthetic = _synthetic(resized)
+    return resized.batches({**synthetic, **samples, **images})
 
 
 def _synthetic(harness: Harness) -> Arrays:
@@ -100,7 +105,8 @@ def _fullest_batch(count: int, largest: int, fixed: int) -> int:
     30
     """
     least = max(fixed, largest // 2)
-    sizes = range(largest // fixed * fixed, least - 1, -fixed)
+    most = largest // fixed * fixed
+    sizes = range(most, least - 1, -fixed)
 
     def filled(size: int) -> int:
         """Return the number of samples that fill whole batches."""
@@ -118,8 +124,10 @@ def _pieces(array: AnyArray, images: ImageInput) -> AnyArray:
         return array
     before = (slice(None),) * first
     starts = []
-    for length, own in zip(whole, size, strict=True):
-        starts.append(range(0, length - own + 1, own))
+    pairs = zip(whole, size, strict=True)
+    for length, own in pairs:
+        last = length - own
+        starts.append(range(0, last + 1, own))
     pieces = []
     for corner in product(*starts):
         end = np.add(corner, size)

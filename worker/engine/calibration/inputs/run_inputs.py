@@ -61,14 +61,17 @@ def _part(
     Images smaller than the shape are repeated side by side until they fill it.
     """
     if not shape:
-        return np.asarray(tensor.numpy(force=True), spec.dtype)
+        array = tensor.numpy(force=True)
+        return np.asarray(array, spec.dtype)
     part = tensor
     if tensor.shape != shape:
-        start = at * shape[0]
-        part = tensor[start : start + shape[0]]
+        length_of_run = shape[0]
+        start = at * length_of_run
+        part = tensor[start : start + length_of_run]
     pairs = zip(shape, part.shape, strict=True)
     repeats = [_repeats(length, own) for length, own in pairs]
-    tiled = np.tile(part.numpy(force=True), repeats)
+    part_array = part.numpy(force=True)
+    tiled = np.tile(part_array, repeats)
     return tiled.astype(spec.dtype)
 
 

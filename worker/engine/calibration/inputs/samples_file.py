@@ -36,13 +36,15 @@ def read_samples(path: Path, specs: Specs, shapes: Shapes) -> Arrays:
             finite or that the input cannot hold.
     """
     by_name = {spec.name: spec for spec in specs}
-    by_input = _named(headers(path), specs, shapes)
+    named_headers = headers(path)
+    by_input = _named(named_headers, specs, shapes)
     _check_headers(by_input, specs, shapes)
     _check_memory(by_input, by_name)
     arrays = _load(path)
     if _UNNAMED in arrays:
         arrays = {specs[0].name: arrays[_UNNAMED]}
-    return {name: _cast(array, by_name[name]) for name, array in arrays.items()}
+    items = arrays.items()
+    return {name: _cast(array, by_name[name]) for name, array in items}
 
 
 def _check_memory(
@@ -184,12 +186,14 @@ def _expected_arrays(specs: Specs, shapes: Shapes) -> str:
     batches = image_inputs(specs, shapes)
     for spec in specs:
         many = spec.name in batches
-        shape = _format(spec.axes(shapes[spec.name]), many=many)
+        axes = spec.axes(shapes[spec.name])
+        shape = _format(axes, many=many)
         part = f"{spec.name} ({spec.dtype} {shape})"
         if not many:
             part = f"{part}, optional"
         parts.append(part)
-    return ", ".join(parts)[:_LONGEST_EXPECTED]
+    text = ", ".join(parts)
+    return text[:_LONGEST_EXPECTED]
 
 
 def _format(shape: tuple[int, ...], *, many: bool) -> str:

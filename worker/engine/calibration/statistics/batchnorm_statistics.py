@@ -36,15 +36,15 @@ def reestimate_statistics(
         StepError: the program does not run on these batches.
     """
     footprints = measure_footprints(program, batches[0])
-    run = CheckpointedRun(
-        program, batches, checkpoints(footprints, len(batches), held_bytes)
-    )
+    positions = checkpoints(footprints, len(batches), held_bytes)
+    run = CheckpointedRun(program, batches, positions)
     steps = list(program.steps)
     statistics: dict[str, tuple[Tensor, Tensor]] = {}
     for position, step in enumerate(program.steps):
         if step.norm is not None:
             inputs = run.inputs_of(position, steps)
-            statistics[step.gives[0]] = channel_statistics(x for x, *_ in inputs)
+            output = step.gives[0]
+            statistics[output] = channel_statistics(x for x, *_ in inputs)
             steps[position] = _replaced(step, statistics)
     return statistics
 
@@ -74,15 +74,18 @@ def channel_statistics(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
         spatial = (1,) * (x.dim() - 2)
         exact = x.double()
         own_mean = exact.mean(axes)
-        deviations = exact - own_mean.reshape(-1, *spatial)
+        broadcast = own_mean.reshape(-1, *spatial)
+        deviations = exact - broadcast
         # Squared in place: `var_mean` takes up to eight times as long in float64.
         own_variance = deviations.square_().mean(axes)
         size = x.numel() // x.shape[1]
         dtype = x.dtype
         total = max(count + size, 1)
         step = own_mean - mean
-        between = step.square() * (count * size / total)
-        squares = squares + own_variance * size + between
+        share = count * size / total
+        between = step.square() * share
+        own_squares = own_variance * size
+        squares = squares + own_squares + between
         mean = mean + step * (size / total)
         count += size
     variance = squares / max(count, 1)
@@ -91,9 +94,12 @@ def channel_statistics(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
 
 def _replaced(step: Step, statistics: Statistics) -> Step:
     """Return the step with its new statistics, itself where there are none."""
-    if step.norm is None or step.gives[0] not in statistics:
+    if step.norm is None:
         return step
-    mean, variance = statistics[step.gives[0]]
+    output = step.gives[0]
+    if output not in statistics:
+        return step
+    mean, variance = statistics[output]
     norm = replace(step.norm, mean=mean, variance=variance)
     return replace(step, norm=norm, run=lambda x: (_normalise(x, norm),))
 

@@ -41,14 +41,18 @@ class LastLayer:
     def of(cls, layer: Layer, seen: Tensor) -> "LastLayer":
         """Return the last layer with these inputs."""
         classes = len(layer.weight)
-        weight = torch.from_numpy(layer.weight).to(seen)
+        own = torch.from_numpy(layer.weight)
+        weight = own.to(seen)
         weight = weight.reshape(classes, -1)
         directions = weight - weight.mean(0)
         mean = seen.mean(0)
-        variance = (seen - mean).square().sum(1).mean()
-        own_variance = directions.square().sum(1).mean()
+        squares = (seen - mean).square()
+        variance = squares.sum(1).mean()
+        own_squares = directions.square()
+        own_variance = own_squares.sum(1).mean()
         scale = variance / own_variance
-        return cls(layer, seen, mean + scale.sqrt() * directions)
+        scores = mean + scale.sqrt() * directions
+        return cls(layer, seen, scores)
 
     @torch.no_grad()
     def excess(self, chain: Sequence[Layer]) -> float:
@@ -69,16 +73,21 @@ class LastLayer:
     def _error(self, chain: Sequence[Layer], x: Tensor) -> float:
         """Return the energy of the outputs' difference over that of the outputs."""
         originals = self._outputs((self.layer,), x)
-        difference = self._outputs(chain, x) - originals
-        variation = originals - originals.mean(0)
+        outputs = self._outputs(chain, x)
+        difference = outputs - originals
+        means = originals.mean(0)
+        variation = originals - means
         error = difference.square().sum()
-        return float(error / variation.square().sum())
+        energy = variation.square().sum()
+        return float(error / energy)
 
     def _outputs(self, chain: Sequence[Layer], x: Tensor) -> Tensor:
         """Return a chain's outputs `(rows, classes)` for inputs `(rows, channels)`."""
-        ones = (1,) * len(self.layer.convolution.kernel)
+        axes = len(self.layer.convolution.kernel)
+        ones = (1,) * axes
         images = x.reshape(*x.shape, *ones)
-        return run_chain(chain, images).flatten(1).double()
+        outputs = run_chain(chain, images)
+        return outputs.flatten(1).double()
 
 
 def last_site(program: Program) -> str | None:
@@ -101,13 +110,16 @@ def last_layer(
 
     def watch(step: Step, step_inputs: Sequence[Any]) -> None:
         if step.site == site:
-            inputs.append(rows(convolution, step_inputs[0])[:, 0])
+            patches = rows(convolution, step_inputs[0])
+            inputs.append(patches[:, 0])
 
     for batch in batches:
-        scores = scores_of(run(program, batch, watch=watch))
+        outputs = run(program, batch, watch=watch)
+        scores = scores_of(outputs)
         if scores is None or scores.shape[1] != convolution.out_channels:
             return None
-    return LastLayer.of(layer, torch.cat(inputs))
+    joined = torch.cat(inputs)
+    return LastLayer.of(layer, joined)
 
 
 def _is_pointwise(convolution: Convolution) -> bool:

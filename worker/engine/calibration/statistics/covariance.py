@@ -85,7 +85,8 @@ class MomentRecorder:
         x = inputs[0]
         # The batch's number is the seed: equal batches give different rows.
         positions = sample_rows(convolution, x, self._batches, self._done, self._effort)
-        self._sums[step.site].add(rows(convolution, x, positions))
+        patches = rows(convolution, x, positions)
+        self._sums[step.site].add(patches)
 
     def moments(self) -> Iterator[tuple[str, Moments]]:
         """Yield the current moments, site after site."""

@@ -88,9 +88,12 @@ def _squares(original: Tensor, output: object) -> tuple[float, float]:
     exact = original.double().where(usable, 0)
     difference = exact - _same_shape(output, exact)
     # A single sample has its own mean number in the place of the mean sample.
-    centre = exact.mean(0) if exact.dim() and len(exact) > 1 else exact.mean()
+    has_samples = exact.dim() and len(exact) > 1
+    centre = exact.mean(0) if has_samples else exact.mean()
     variation = exact - centre
-    return _sum_of_squares(difference, usable), _sum_of_squares(variation, usable)
+    error = _sum_of_squares(difference, usable)
+    energy = _sum_of_squares(variation, usable)
+    return error, energy
 
 
 def _same_shape(output: object, like: Tensor) -> Tensor:

@@ -66,13 +66,15 @@ class PatchSums:
         self._first += rows.sum(1, dtype=torch.float64)
         if not self._second:
             self._second = self._empty_bands(rows)
-        for (start, end), band in zip(self._spans, self._second, strict=True):
+        pairs = zip(self._spans, self._second, strict=True)
+        for (start, end), band in pairs:
             own = rows[:, :, start:end]
             band[:, :, start:] += products(own)
             # Patches that are summed in another precision have one band.
             if start:
                 left = rows[:, :, :start]
-                band[:, :, :start].baddbmm_(own.mT, left)
+                from_start = band[:, :, :start]
+                from_start.baddbmm_(own.mT, left)
 
     def _empty_bands(self, like: Tensor) -> list[Tensor]:
         """Return zeros `(groups, rows, end)` for every band."""
@@ -88,7 +90,8 @@ class PatchSums:
         """Return the mean `(groups, m)` and the covariance `(groups, m, m)`, both in float64."""
         mean, bands = self._centred()
         arrays = [band.numpy(force=True) for band in bands]
-        whole = Symmetric(tuple(arrays)).whole()
+        symmetric = Symmetric(tuple(arrays))
+        whole = symmetric.whole()
         return mean, device.placed(torch.from_numpy(whole))
 
     def moments(self) -> Moments:
@@ -96,17 +99,22 @@ class PatchSums:
         mean, bands = self._centred()
         square, variances = self._square_and_diagonal(mean, bands)
         intensity = oas_intensity(square, variances, self.count)[:, None]
-        added = intensity * variances.mean(1)[:, None]
+        mean_variances = variances.mean(1)
+        added = intensity * mean_variances[:, None]
         dtype = self._second[0].dtype
         shrunk = []
         # The bands are computed a second time rather than all held at once.
         _, bands = self._centred()
-        for (start, _), band in zip(self._spans, bands, strict=True):
-            band *= 1 - intensity[:, None]
-            diagonal = band[:, :, start:].diagonal(dim1=1, dim2=2)
+        pairs = zip(self._spans, bands, strict=True)
+        for (start, _), band in pairs:
+            column = intensity[:, None]
+            band *= 1 - column
+            own = band[:, :, start:]
+            diagonal = own.diagonal(dim1=1, dim2=2)
             diagonal.add_(added)
             shrunk.append(band.to(dtype).numpy(force=True))
-        return Moments(mean.numpy(force=True), Symmetric(tuple(shrunk)))
+        covariance = Symmetric(tuple(shrunk))
+        return Moments(mean.numpy(force=True), covariance)
 
     def _square_and_diagonal(
         self, mean: Tensor, bands: Iterator[Tensor]
@@ -114,12 +122,14 @@ class PatchSums:
         """Return the sum of all squares `(groups,)` and the variances `(groups, m)`."""
         square = torch.zeros(len(mean), dtype=mean.dtype, device=mean.device)
         diagonals = []
-        for (start, _), band in zip(self._spans, bands, strict=True):
+        pairs = zip(self._spans, bands, strict=True)
+        for (start, _), band in pairs:
             own = band[:, :, start:]
             left = band[:, :, :start].square()
             norm = torch.linalg.matrix_norm(own)
             # What lies left of the diagonal square lies above it as well.
-            square += norm.square() + 2 * left.sum((1, 2))
+            beside = left.sum((1, 2))
+            square += norm.square() + 2 * beside
             diagonal = own.diagonal(dim1=1, dim2=2)
             # A view would keep the band in memory.
             diagonals.append(diagonal.clone())
@@ -141,8 +151,10 @@ class PatchSums:
     def _centred_bands(self, offset: Tensor) -> Iterator[Tensor]:
         """Yield the bands of S2 / count - d d^T, given the offset d `(groups, m)`."""
         row = offset[:, None]
-        for (start, end), band in zip(self._spans, self._second, strict=True):
+        pairs = zip(self._spans, self._second, strict=True)
+        for (start, end), band in pairs:
             exact = band.to(torch.float64, copy=True)
             mean_product = exact.div_(self.count)
             column = offset[:, start:end, None]
-            yield mean_product.baddbmm_(column, row[:, :, :end], alpha=-1)
+            left = row[:, :, :end]
+            yield mean_product.baddbmm_(column, left, alpha=-1)

@@ -21,10 +21,12 @@ def sample_rows(
     rows = _rows_wanted(convolution, effort)
     if total * batches <= rows:
         return None
-    in_each = min(total, -(-rows // batches))
+    even_share = -(-rows // batches)
+    in_each = min(total, even_share)
     # The indices must be the same on every device.
     generator = torch.Generator("cpu").manual_seed(seed)
-    return torch.randint(max(total, 1), (in_each,), generator=generator, device="cpu")
+    most = max(total, 1)
+    return torch.randint(most, (in_each,), generator=generator, device="cpu")
 
 
 def _rows_wanted(convolution: Convolution, effort: Effort) -> int:
@@ -51,5 +53,7 @@ def count_rows(convolution: Convolution, x: Tensor) -> int:
         return x.numel() // x.shape[-1]
     if convolution.transposed:
         return x.numel() // x.shape[1]
-    size = convolution.output_size(x.shape[-axes:])
-    return x.shape[0] * prod(size)
+    input_size = x.shape[-axes:]
+    size = convolution.output_size(input_size)
+    positions = prod(size)
+    return x.shape[0] * positions

@@ -108,17 +108,21 @@ def sensitivities(
     if end is not None and trials_by_site.get(end):
         last = last_layer(calibration.program, batches, end, layer_of(end))
     shares = {}
-    for site in sorted(trials_by_site, key=positions.__getitem__):
+    in_order = sorted(trials_by_site, key=positions.__getitem__)
+    for site in in_order:
         logs = []
         for trial in trials_by_site[site][-trials_each:]:
             chain = trial.layers()
-            error = output_error.of_site(positions[site], {site: chain})
-            share = max(error / trial.error, _LEAST_SHARE)
+            position = positions[site]
+            error = output_error.of_site(position, {site: chain})
+            relative = error / trial.error
+            share = max(relative, _LEAST_SHARE)
             if last is not None and site == end:
                 share = share * last.excess(chain)
             logs.append(math.log(share))
         if logs:
-            shares[site] = math.exp(sum(logs) / len(logs))
+            mean_log = sum(logs) / len(logs)
+            shares[site] = math.exp(mean_log)
     return _raised(shares)
 
 
@@ -167,5 +171,6 @@ def _raised(shares: Mapping[str, float]) -> dict[str, float]:
     """Return the shares, none of them below 3/4 of the median."""
     if not shares:
         return {}
-    least = _LEAST_OF_MEDIAN * statistics.median(shares.values())
+    median = statistics.median(shares.values())
+    least = _LEAST_OF_MEDIAN * median
     return {site: max(share, least) for site, share in shares.items()}

@@ -34,10 +34,14 @@ def oas_intensity(square: Tensor, variances: Tensor, count: int) -> Tensor:
     """
     size = variances.shape[-1]
     if count >= _ENOUGH * size:
-        return torch.zeros(len(variances), dtype=variances.dtype)
+        count_of_layers = len(variances)
+        return torch.zeros(count_of_layers, dtype=variances.dtype)
     squared_trace = variances.sum(1).square()
-    numerator = (1 - 2 / size) * square + squared_trace
-    denominator = (count + 1 - 2 / size) * (square - squared_trace / size)
+    shrink = 2 / size
+    numerator = (1 - shrink) * square + squared_trace
+    excess = square - squared_trace / size
+    denominator = (count + 1 - shrink) * excess
     tiny = torch.finfo(denominator.dtype).tiny
-    intensity = numerator / denominator.clamp_min(tiny)
+    positive = denominator.clamp_min(tiny)
+    intensity = numerator / positive
     return torch.where(denominator > numerator, intensity, 1.0)

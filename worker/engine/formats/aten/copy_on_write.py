@@ -49,16 +49,20 @@ def _with_copied_memory(values: Sequence[Any], targets: Sequence[Any]) -> list[A
         if memory in views:
             views[memory].append(tensor)
     # The largest view is copied: it has to cover the others.
+    named_views = views.items()
     largest = {
-        memory: max(tensors, key=Tensor.numel) for memory, tensors in views.items()
+        memory: max(tensors, key=Tensor.numel) for memory, tensors in named_views
     }
-    copies = {memory: tensor.clone() for memory, tensor in largest.items()}
+    named_largest = largest.items()
+    copies = {memory: tensor.clone() for memory, tensor in named_largest}
 
     def moved(tensor: Tensor) -> Tensor:
         memory = memory_of(tensor)
         if memory not in copies:
             return tensor
-        return _view_of_copy(tensor, largest[memory], copies[memory])
+        original = largest[memory]
+        copy = copies[memory]
+        return _view_of_copy(tensor, original, copy)
 
     return [map_tensors(value, moved) for value in values]
 
@@ -68,10 +72,12 @@ def _view_of_copy(tensor: Tensor, original: Tensor, copy: Tensor) -> Tensor:
     shape = tensor.shape
     strides = tensor.stride()
     offset = int(tensor.storage_offset() - original.storage_offset())
-    if (shape, strides, offset) == (original.shape, original.stride(), 0):
+    layout = (shape, strides, offset)
+    if layout == (original.shape, original.stride(), 0):
         return copy
     last = offset
-    for size, stride in zip(shape, strides, strict=True):
+    pairs = zip(shape, strides, strict=True)
+    for size, stride in pairs:
         last += (size - 1) * stride
     is_inside = offset >= 0 and last < original.numel()
     is_alike = tensor.dtype == original.dtype and copy.stride() == original.stride()
@@ -80,4 +86,5 @@ def _view_of_copy(tensor: Tensor, original: Tensor, copy: Tensor) -> Tensor:
         raise NoProgramError(
             "it writes into memory that several tensors share in a way that cannot be followed"
         )
-    return copy.as_strided(shape, strides, max(offset, 0))
+    first = max(offset, 0)
+    return copy.as_strided(shape, strides, first)

@@ -40,9 +40,11 @@ def _trilinear(arguments: Sequence[Any], _: object) -> int:
     first, second, third, expand1, expand2, expand3, summed, *_ = arguments
     pairs = ((first, expand1), (second, expand2), (third, expand3))
     spread = [_unsqueezed(factor.shape, axes) for factor, axes in pairs]
-    sizes = [max(axis) for axis in zip(*spread, strict=True)]
+    axes_of_each = zip(*spread, strict=True)
+    sizes = [max(axis) for axis in axes_of_each]
     terms = prod(sizes)
-    inner = prod(sizes[axis] for axis in summed if axis in expand3)
+    inner_sizes = [sizes[axis] for axis in summed if axis in expand3]
+    inner = prod(inner_sizes)
     return int(terms + terms // max(inner, 1))
 
 
@@ -59,16 +61,19 @@ def _attention(arguments: Sequence[Any], _: object) -> int:
     query, value = arguments[0], arguments[2]
     *batch, queries, width = query.shape
     keys, value_width = value.shape[-2:]
-    return int(prod(batch) * queries * keys * (width + value_width))
+    positions = prod(batch) * queries * keys
+    return int(positions * (width + value_width))
 
 
 def _multi_head_attention(arguments: Sequence[Any], _: object) -> int:
     """Four linear layers around the two products of attention."""
     query, key, value, width = arguments[:4]
     out_weight = arguments[7]
-    rows = [tensor.numel() // width for tensor in (query, key, value, query)]
+    operands = (query, key, value, query)
+    rows = [tensor.numel() // width for tensor in operands]
     layers = sum(rows) * out_weight.numel()
-    return int(layers + 2 * rows[0] * key.shape[1] * width)
+    products = 2 * rows[0] * key.shape[1] * width
+    return int(layers + products)
 
 
 def _encoder_layer(arguments: Sequence[Any], result: object) -> int:
@@ -77,8 +82,10 @@ def _encoder_layer(arguments: Sequence[Any], result: object) -> int:
     attention = [source, source, source, width, heads, in_weight, in_bias, out_weight]
     weight_1, weight_2 = arguments[14], arguments[16]
     rows = source.numel() // width
-    layers = rows * (weight_1.numel() + weight_2.numel())
-    return int(_multi_head_attention(attention, result) + layers)
+    weights = weight_1.numel() + weight_2.numel()
+    layers = rows * weights
+    own_attention = _multi_head_attention(attention, result)
+    return int(own_attention + layers)
 
 
 RULES: dict[Any, Rule] = {

@@ -46,7 +46,8 @@ def message_of(error: BaseException) -> str:
         for line in lines
         if (match := re.fullmatch(r"(?:[\w.]+(?:Error|Exception)): (.+)", line))
     ]
-    text = next(iter([*causes[-1:], *lines[:1]]), type(error).__name__)
+    likeliest = [*causes[-1:], *lines[:1]]
+    text = next(iter(likeliest), type(error).__name__)
     if len(text) > _LONGEST_MESSAGE:
         return text[: _LONGEST_MESSAGE - 3] + "..."
     return text

@@ -166,7 +166,8 @@ def layer_use(operator: Operator) -> LayerUse | None:
 
 def _convolution(operator: Operator, names: Sequence[str]) -> LayerUse:
     # An operator may have settings of the backend behind those that matter here.
-    positions = dict(zip(names, range(operator.arity), strict=False))
+    numbers = range(operator.arity)
+    positions = dict(zip(names, numbers, strict=False))
     weight = operator.constant(positions["weight"])
     if not is_stored(weight):
         return LayerUse(op=operator.kind, reason=WEIGHT)
@@ -176,7 +177,9 @@ def _convolution(operator: Operator, names: Sequence[str]) -> LayerUse:
         if name not in _DATA
     }
     settings.setdefault("transposed", "transpose" in operator.kind)
-    op = convolution_name(weight.dim() - 2, settings["transposed"] is True)
+    axes = weight.dim() - 2
+    is_transposed = settings["transposed"] is True
+    op = convolution_name(axes, is_transposed)
     path = operator.path(positions["weight"])
     layer = partial(LayerUse, op=op, weight=weight, path=path)
     bias = operator.constant(positions["bias"])
@@ -186,10 +189,12 @@ def _convolution(operator: Operator, names: Sequence[str]) -> LayerUse:
         if setting is UNKNOWN:
             return layer(bias=bias, reason=f"its {name} is computed at run time")
     try:
-        convolution = geometry(tuple(weight.shape), **settings)
+        shape = tuple(weight.shape)
+        convolution = geometry(shape, **settings)
     except ValueError:
         return layer(bias=bias, reason="its arguments do not fit its weight")
-    return layer(bias=bias, convolution=convolution, reason=why_not_stored(weight))
+    reason = why_not_stored(weight)
+    return layer(bias=bias, convolution=convolution, reason=reason)
 
 
 def _linear(operator: Operator) -> LayerUse | None:
@@ -314,14 +319,17 @@ def _padding(
     padding: Sequence[int] | str, kernel: tuple[int, ...], dilations: tuple[int, ...]
 ) -> tuple[tuple[int, int], ...]:
     """Return the zeros before and after each axis."""
+    axes = len(kernel)
     if padding == "valid":
-        return ((0, 0),) * len(kernel)
+        return ((0, 0),) * axes
     if padding == "same":
         # at stride 1 the number of zeros is the same for every input, also for one like the kernel
-        return same_padding(kernel, kernel, (1,) * len(kernel), dilations)
+        ones = (1,) * axes
+        return same_padding(kernel, kernel, ones, dilations)
     if isinstance(padding, str):
         return ()
-    return tuple((size, size) for size in _per_axis(padding, len(kernel)))
+    sizes = _per_axis(padding, axes)
+    return tuple((size, size) for size in sizes)
 
 
 def linear_geometry(inputs: int, outputs: int) -> Convolution:

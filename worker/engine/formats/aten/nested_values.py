@@ -28,7 +28,8 @@ def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:  # noqa:
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, dict):
-        return {key: map_tensors(item, change) for key, item in value.items()}
+        named = value.items()
+        return {key: map_tensors(item, change) for key, item in named}
     if isinstance(value, list):
         return [map_tensors(item, change) for item in value]
     if isinstance(value, tuple):

@@ -38,6 +38,7 @@ def stored_statistics(kind: str, contents: Sequence[Any]) -> Norm | None:
         raise NoProgramError(f"{kind} may write into its statistics")
     if own or mean is None:
         return None
-    if any(content is UNKNOWN for content in (weight, bias, mean, variance, epsilon)):
+    operands = (weight, bias, mean, variance, epsilon)
+    if any(content is UNKNOWN for content in operands):
         return None
     return Norm(mean, variance, weight, bias, epsilon)

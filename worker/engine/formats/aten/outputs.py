@@ -16,7 +16,8 @@ def named_outputs(value: Any, name: str) -> Iterator[tuple[str, NDArray[np.gener
     """
     if isinstance(value, torch.Tensor):
         # numpy has no bfloat16, and float32 holds all of its numbers exactly.
-        exact = value.float() if value.dtype is torch.bfloat16 else value
+        is_half = value.dtype is torch.bfloat16
+        exact = value.float() if is_half else value
         yield name, exact.numpy(force=True)
     elif isinstance(value, dict):
         for key, item in value.items():

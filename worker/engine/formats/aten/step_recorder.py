@@ -61,7 +61,8 @@ class StepRecorder:
         try:
             with torch.no_grad():
                 results = step.run(*arguments)
-            return dict(zip(step.gives, results, strict=True))
+            named_results = zip(step.gives, results, strict=True)
+            return dict(named_results)
         except TORCH_ERRORS as error:
             raise NoProgramError(f"{step.op} fails: {message_of(error)}") from error
 
@@ -71,10 +72,10 @@ class StepRecorder:
         if all(stays):
             return step
         contents = [self.constants.get(name) for name in step.takes]
-        positions = [
-            position for position, is_argument in enumerate(stays) if is_argument
-        ]
-        takes = tuple(step.takes[position] for position in positions)
+        numbered = enumerate(stays)
+        positions = [position for position, is_argument in numbered if is_argument]
+        kept_names = [step.takes[position] for position in positions]
+        takes = tuple(kept_names)
         run = _filled(step.run, contents, positions)
         return replace(step, takes=takes, run=run)
 

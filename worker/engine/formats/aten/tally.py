@@ -61,7 +61,8 @@ def profile_of(
         name = _site_of(operation, sites)
         if name is None:
             # Calls of one operator on different sizes are one row.
-            outside[replace(operation, call=None, macs=0)][operation] += times
+            kind = replace(operation, call=None, macs=0)
+            outside[kind][operation] += times
         else:
             called[name][operation] += times
 
@@ -69,13 +70,13 @@ def profile_of(
     for operations in outside.values():
         first = next(iter(operations))
         path = None if first.weight is None else paths.get(first.weight)
-        name = unused_name(
-            (path or first.op).removesuffix(".weight"), rows.__contains__
-        )
+        base = (path or first.op).removesuffix(".weight")
+        name = unused_name(base, rows.__contains__)
         rows[name] = _site_outside(name, first, operations)
+    items = account.unaccounted.items()
     unaccounted = tuple(
         UnaccountedOperator(paths.get(weight, operator), operator, NO_RULE)
-        for operator, weight in account.unaccounted.items()
+        for operator, weight in items
     )
     return CostProfile(
         tuple(rows.values()), dict(account.others), unaccounted=unaccounted
@@ -115,11 +116,13 @@ def without_fused_kernels() -> Iterator[None]:
 
 def _site_of(operation: Operation, sites: Mapping[str, GraphSite]) -> str | None:
     """Return the site that an operation is a call of, by its weight, its bias and its geometry."""
-    fitting = [name for name, site in sites.items() if _is_call_of(operation, site.key)]
+    named_sites = sites.items()
+    fitting = [name for name, site in named_sites if _is_call_of(operation, site.key)]
     exact = [
         name for name in fitting if sites[name].convolution == operation.convolution
     ]
-    return next(iter(exact or fitting), None)
+    likeliest = exact or fitting
+    return next(iter(likeliest), None)
 
 
 def _is_call_of(operation: Operation, site: SiteKey) -> bool:

@@ -214,7 +214,8 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
     def _product(self, op: str, left: Tensor, right: Tensor) -> Operation:
         """Return a product as a linear layer where one of its factors is a stored matrix."""
         macs = matmul_macs(left.shape, right.shape)
-        for factor, data, summed in ((right, left, 0), (left, right, -1)):
+        factors = ((right, left, 0), (left, right, -1))
+        for factor, data, summed in factors:
             matrix = factor
             # One matrix, repeated without copies to go with a batch of others, be it of one.
             if factor.dim() == 3 and (factor.stride(0) == 0 or factor.shape[0] == 1):
@@ -225,10 +226,12 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
             if key is None:
                 continue
             if matrix.dim() != 2:
-                return Operation(op, key, None, tuple(matrix.shape), macs)
+                shape = tuple(matrix.shape)
+                return Operation(op, key, None, shape, macs)
             inputs, outputs = matrix.shape[summed], matrix.shape[-1 - summed]
             layer = linear_geometry(inputs, outputs)
-            call = Call(data.numel() // max(inputs, 1), ())
+            times = data.numel() // max(inputs, 1)
+            call = Call(times, ())
             return Operation("linear", key, None, layer.weight_shape, macs, layer, call)
         # What is left of a stored tensor that another operator has reshaped.
         return self._inside(op, (left, right), macs)

@@ -88,10 +88,13 @@ class Constant:
         dims = tuple(self.tensor.dims)
         if not self.folds:
             return dims
-        if any(node.op_type == _FILL for node, _ in self.folds):
-            return _apply(numpy_helper.to_array(self.tensor), self.folds).shape
+        fills = [node.op_type == _FILL for node, _ in self.folds]
+        if any(fills):
+            content = numpy_helper.to_array(self.tensor)
+            return _apply(content, self.folds).shape
         # Untouched memory stands for the elements; a cast would touch all of it.
-        return _apply(np.empty(dims, np.int8), self.folds, cast=False).shape
+        untouched = np.empty(dims, np.int8)
+        return _apply(untouched, self.folds, cast=False).shape
 
     def array(self, source: Path) -> NDArray[np.generic]:
         """Return the elements; large ones are mapped from `source`, the file of the graph.
@@ -184,7 +187,8 @@ def _folds_alone(node: NodeProto) -> bool:
 
 def _listed(node: NodeProto, known: dict[str, Constant]) -> tuple[int, ...] | None:
     """Return the shape of a Reshape, or the axes of a Squeeze or Unsqueeze."""
-    operand = known.get(input_name(node, 1))
+    name = input_name(node, 1)
+    operand = known.get(name)
     if operand is not None:
         return _short_list(operand)
     # Older opsets have an attribute.
@@ -216,18 +220,21 @@ def _apply(
             array = array.transpose(integers(node, "perm"))
         elif node.op_type == "Flatten":
             axis = integer(node, "axis", 1)
-            rows = int(np.prod(array.shape[:axis]))
+            leading = array.shape[:axis]
+            rows = int(np.prod(leading))
             array = array.reshape(rows, -1)
         elif node.op_type == "Squeeze":
             array = array.squeeze(listed)
         elif node.op_type == _FILL:
             # One element stands for all, however large the shape is.
-            array = np.broadcast_to(_filler(node), tuple(array.tolist()))
+            shape = tuple(array.tolist())
+            array = np.broadcast_to(_filler(node), shape)
         # Those that follow need their list; without one they change nothing.
         elif listed is None:
             continue
         elif node.op_type == "Reshape":
-            array = array.reshape(_resolved_shape(listed, array.shape))
+            sizes = _resolved_shape(listed, array.shape)
+            array = array.reshape(sizes)
         elif node.op_type == "Unsqueeze":
             array = np.expand_dims(array, listed)
     return array

@@ -85,14 +85,17 @@ def _defined(graph: GraphProto) -> Iterator[str]:
 
 def _rename(graph: GraphProto, new_names: Mapping[str, str]) -> None:
     """Rename the values of a graph, but not of its bodies."""
-    for value in (*graph.input, *graph.output, *graph.value_info):
+    values = (*graph.input, *graph.output, *graph.value_info)
+    for value in values:
         value.name = new_names.get(value.name, value.name)
     sparse = [tensor.values for tensor in graph.sparse_initializer]
     for tensor in (*graph.initializer, *sparse):
         tensor.name = new_names.get(tensor.name, tensor.name)
     for node in graph.node:
-        node.input[:] = [new_names.get(name, name) for name in node.input]
-        node.output[:] = [new_names.get(name, name) for name in node.output]
+        inputs = [new_names.get(name, name) for name in node.input]
+        node.input[:] = inputs
+        outputs = [new_names.get(name, name) for name in node.output]
+        node.output[:] = outputs
 
 
 def execution_paths(
@@ -134,7 +137,8 @@ def _is_fork(node: NodeProto, operators: frozenset[str]) -> bool:
     """Return whether a node is an If with one of these operators in a branch."""
     if operator(node) != "If" or not node.input or not node.output:
         return False
-    return any(operator(inner) in operators for inner in all_nodes([node]))
+    inner_nodes = all_nodes([node])
+    return any(operator(inner) in operators for inner in inner_nodes)
 
 
 def _split(path: ExecutionPath, fork: str) -> list[ExecutionPath]:

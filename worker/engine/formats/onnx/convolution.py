@@ -36,8 +36,10 @@ def geometry(node: NodeProto, weight_shape: Sequence[int]) -> Convolution:
     groups = integer(node, "group", 1)
     output_padding: tuple[int, ...] = ()
     if transposed:
-        output_padding = integers(node, "output_padding") or (0,) * axes
-    shape_text = f"a weight of shape {tuple(weight_shape)}"
+        zeros = (0,) * axes
+        output_padding = integers(node, "output_padding") or zeros
+    shape = tuple(weight_shape)
+    shape_text = f"a weight of shape {shape}"
     if axes == 0 or min(weight_shape) < 1:
         raise _invalid(node, shape_text)
     # The attribute repeats the weight's shape, or is omitted.
@@ -56,7 +58,7 @@ def geometry(node: NodeProto, weight_shape: Sequence[int]) -> Convolution:
         detail = f"output_padding {output_padding} for a kernel of {axes} axes"
         raise _invalid(node, detail)
     return Convolution(
-        weight_shape=tuple(weight_shape),
+        weight_shape=shape,
         stride=stride,
         padding=_padding(node, axes),
         dilation=dilation,

@@ -29,16 +29,22 @@ def write_pads_of_dilated(model: ModelProto) -> bool:
 
 def _is_dilated(node: NodeProto) -> bool:
     """Return whether a node is a convolution of stride 1 with dilation and SAME padding."""
-    if operator(node) != "Conv" or text(node, "auto_pad", "NOTSET") not in _SAME:
+    if operator(node) != "Conv":
         return False
-    if max(integers(node, "strides") or (1,)) > 1:
+    rule = text(node, "auto_pad", "NOTSET")
+    if rule not in _SAME:
         return False
-    return max(integers(node, "dilations") or (1,)) > 1
+    strides = integers(node, "strides") or (1,)
+    if max(strides) > 1:
+        return False
+    dilations = integers(node, "dilations") or (1,)
+    return max(dilations) > 1
 
 
 def _kernels(graph: GraphProto) -> Mapping[str, tuple[int, ...]]:
     """Return the kernel of each constant, were it the weight of a convolution."""
-    return {name: constant.shape[2:] for name, constant in constants(graph).items()}
+    by_name = constants(graph)
+    return {name: constant.shape[2:] for name, constant in by_name.items()}
 
 
 def _write_pads(node: NodeProto, kernel: Sequence[int]) -> bool:
@@ -46,14 +52,16 @@ def _write_pads(node: NodeProto, kernel: Sequence[int]) -> bool:
     dilations = integers(node, "dilations") or ()
     if not kernel or len(kernel) != len(dilations):
         return False
-    totals = [
-        dilation * (size - 1) for dilation, size in zip(dilations, kernel, strict=True)
-    ]
+    extents = zip(dilations, kernel, strict=True)
+    totals = [dilation * (size - 1) for dilation, size in extents]
     smaller = [total // 2 for total in totals]
-    larger = [total - part for total, part in zip(totals, smaller, strict=True)]
-    is_upper = text(node, "auto_pad", "NOTSET") == "SAME_UPPER"
+    pairs = zip(totals, smaller, strict=True)
+    larger = [total - part for total, part in pairs]
+    rule = text(node, "auto_pad", "NOTSET")
+    is_upper = rule == "SAME_UPPER"
     pads = [*smaller, *larger] if is_upper else [*larger, *smaller]
     kept = [each for each in node.attribute if each.name not in ("auto_pad", "pads")]
     node.ClearField("attribute")
-    node.attribute.extend([*kept, helper.make_attribute("pads", pads)])
+    attribute = helper.make_attribute("pads", pads)
+    node.attribute.extend([*kept, attribute])
     return True

@@ -74,14 +74,17 @@ def runtime_function(
     Raises:
         NoProgramError: the runtime cannot run the node alone, or its values are no arrays.
     """
-    inputs = [name for name in needed_values(node) if name not in stored]
+    needed = needed_values(node)
+    inputs = [name for name in needed if name not in stored]
     outputs = [name for name in node.output if name]
-    _require_arrays(node, [types[name] for name in (*inputs, *outputs)])
+    own_types = [types[name] for name in (*inputs, *outputs)]
+    _require_arrays(node, own_types)
     alone = _model_of(node, inputs, outputs, stored, types)
     alone.ir_version = model.ir_version
     alone.opset_import.extend(model.opset_import)
     try:
-        opened = session(alone.SerializeToString(), source)
+        serialised = alone.SerializeToString()
+        opened = session(serialised, source)
     except Refusal as error:
         raise NoProgramError(
             f"{operator(node)} cannot be run alone: {error.detail}"
@@ -90,9 +93,11 @@ def runtime_function(
 
     def run(*values: Any) -> tuple[Any, ...]:  # noqa: ANN401 - tensors, texts, and lists of either
         arrays = {}
-        for name, value in zip(inputs, values, strict=True):
+        named_values = zip(inputs, values, strict=True)
+        for name, value in named_values:
             arrays[name] = _array(value, half=name in half)
-        return tuple(_value(result) for result in opened.run(outputs, arrays))
+        results = opened.run(outputs, arrays)
+        return tuple(_value(result) for result in results)
 
     return run
 
@@ -151,7 +156,8 @@ def _value(result: Any) -> Any:  # noqa: ANN401 - see run
     if not isinstance(result, np.ndarray) or result.dtype == object:
         return result
     if result.dtype == np.float16:
-        return device.placed(torch.from_numpy(result.astype(np.float32)))
+        single = result.astype(np.float32)
+        return device.placed(torch.from_numpy(single))
     # numpy has two names for 64-bit integers in C, of which torch knows one.
     array = result.view(result.dtype.str)
     return device.placed(torch.from_numpy(array))

@@ -196,9 +196,11 @@ def quantised_names(graph: GraphProto) -> tuple[set[str], set[str]]:
     scales: set[str] = set()
     for node in all_nodes(graph.node):
         if node.op_type == "DequantizeLinear":
-            values.update(node.input[:1])
+            first_inputs = node.input[:1]
+            values.update(first_inputs)
         if node.op_type in ("DequantizeLinear", "QuantizeLinear"):
-            scales.update(node.input[1:2])
+            second_inputs = node.input[1:2]
+            scales.update(second_inputs)
     values.discard("")
     return values, scales
 

@@ -33,13 +33,15 @@ def index_rows(graph: GraphProto) -> dict[str, int]:
     sources = {value.name: value.name for value in graph.input}
     rows: dict[str, int] = {}
     for node in graph.node:
-        source = sources.get(input_name(node, 0))
+        data = input_name(node, 0)
+        source = sources.get(data)
         if operator(node) in _KEEPING and node.output and source is not None:
             sources[node.output[0]] = source
         for indices, number in _selections(node, known):
             source = sources.get(indices)
             if source is not None:
-                rows[source] = min(number, rows.get(source, number))
+                known_number = rows.get(source, number)
+                rows[source] = min(number, known_number)
     return rows
 
 
@@ -55,6 +57,7 @@ def _selections(
             yield input_name(node, 1), table.shape[axis]
     if kind == _EMBED:
         for indices, place in ((0, 2), (1, 4)):
-            table = known.get(input_name(node, place))
+            name = input_name(node, place)
+            table = known.get(name)
             if table is not None and table.shape:
                 yield input_name(node, indices), table.shape[0]

@@ -75,16 +75,20 @@ def arrays(
     (array([[2.],
            [2.]]), array([3., 3.]))
     """
-    weight = np.ascontiguousarray(operand if is_transposed(node) else operand.T)
+    oriented = operand if is_transposed(node) else operand.T
+    weight = np.ascontiguousarray(oriented)
     if node.op_type != "Gemm":
         return weight, None
     bias = None
     if addend is not None:
-        beta = addend.dtype.type(number(node, "beta", 1.0))
+        beta_attribute = number(node, "beta", 1.0)
+        beta = addend.dtype.type(beta_attribute)
         outputs = weight.shape[0]
-        bias = np.broadcast_to(addend.reshape(-1), (outputs,)) * beta
+        flat = addend.reshape(-1)
+        bias = np.broadcast_to(flat, (outputs,)) * beta
     alpha = number(node, "alpha", 1.0)
     # A factor of 1 must not copy the weight.
     if alpha != 1:
-        weight = weight * weight.dtype.type(alpha)
+        scale = weight.dtype.type(alpha)
+        weight = weight * scale
     return weight, bias

@@ -72,10 +72,10 @@ class OnnxModel:
         weights = stored_names(model.graph)
         inputs = [value for value in model.graph.input if value.name not in weights]
         rows = index_rows(model.graph)
-        self._inputs = tuple(
-            replace(_spec(value), rows=rows.get(value.name)) for value in inputs
-        )
-        self._outputs = tuple(_output_spec(value) for value in model.graph.output)
+        specs = [replace(_spec(value), rows=rows.get(value.name)) for value in inputs]
+        self._inputs = tuple(specs)
+        output_specs = [_output_spec(value) for value in model.graph.output]
+        self._outputs = tuple(output_specs)
         self._counted: CountedModel | None = None
         self._rewriter: GraphRewriter | None = None
 
@@ -151,7 +151,9 @@ class OnnxModel:
         """Return the weights of a site of the last `count`, as float32 or float64 arrays."""
         # A site that can be replaced has a geometry.
         assert site.convolution is not None
-        node = self._open_rewriter().node(self._nodes_of(site)[0])
+        rewriter = self._open_rewriter()
+        name = self._nodes_of(site)[0]
+        node = rewriter.node(name)
         weight_constant, bias_constant = self._operands(node)
         weight = self._array(weight_constant)
         bias = self._array(bias_constant) if bias_constant else None
@@ -163,7 +165,8 @@ class OnnxModel:
         """Replace a site in all its calls by the sum of chains of layers, in its element type."""
         rewriter = self._open_rewriter()
         nodes = self._nodes_of(site)
-        weight, _ = self._operands(rewriter.node(nodes[0]))
+        first = rewriter.node(nodes[0])
+        weight, _ = self._operands(first)
         rewriter.replace(nodes, chains, weight.data_type)
 
     def program(self) -> "Program":
@@ -274,7 +277,9 @@ def _ones(
         shape = shapes[spec.name]
         stated = spec.stated(shape) if shape else None
         if stated is None:
-            stated = np.ones(spec.axes(shape), np.dtype(spec.dtype))
+            axes = spec.axes(shape)
+            dtype = np.dtype(spec.dtype)
+            stated = np.ones(axes, dtype)
         inputs[spec.name] = stated
     return inputs
 

@@ -78,11 +78,14 @@ class _Reader:
         self._site_of: dict[str, str] = {}
         # A site has one node for each of its calls.
         for site, outputs in sites.items():
-            self._site_of.update(dict.fromkeys(outputs, site))
+            calls = dict.fromkeys(outputs, site)
+            self._site_of.update(calls)
         self._types: Mapping[str, ValueType] = value_types(model, source)
-        self._stored = {tensor.name: tensor for tensor in model.graph.initializer}
-        for sparse in model.graph.sparse_initializer:
-            self._stored[sparse.values.name] = tensors.dense(sparse)
+        graph = model.graph
+        self._stored = {tensor.name: tensor for tensor in graph.initializer}
+        for sparse in graph.sparse_initializer:
+            dense = tensors.dense(sparse)
+            self._stored[sparse.values.name] = dense
         self._constants: dict[str, Any] = {}
         self._renamed: dict[str, str] = {}
         self._used: set[str] = set()
@@ -101,7 +104,8 @@ class _Reader:
             self._read(node)
         outputs = tuple(self._renamed.get(name, name) for name in graph_outputs)
         constants = {}
-        for name in sorted(self._free_values(inputs, outputs)):
+        free_values = self._free_values(inputs, outputs)
+        for name in sorted(free_values):
             constants[name] = self._constant(name)
         return Program(inputs, outputs, constants, tuple(self._steps))
 
@@ -180,11 +184,13 @@ class _Reader:
             return self._step(node, compute, node.input)
         data = node.input[:1]
         weights = node.input[1:]
-        site = self._site_of.get(node.output[0])
+        first_output = node.output[0]
+        site = self._site_of.get(first_output)
         if site is not None and _is_layer(described):
             return self._step(node, self._bound(compute, weights), data, site)
         if node.op_type == "BatchNormalization":
-            norm = self._norm(weights, described.get("epsilon", 1e-5))
+            epsilon = described.get("epsilon", 1e-5)
+            norm = self._norm(weights, epsilon)
             return self._step(node, self._bound(compute, weights), data, norm=norm)
         return self._step(node, compute, node.input)
 
@@ -244,7 +250,8 @@ class _Reader:
         run = runtime_function(
             node, self._stored, self._types, self._model, self._source
         )
-        inputs = [name for name in needed_values(node) if name not in self._stored]
+        needed = needed_values(node)
+        inputs = [name for name in needed if name not in self._stored]
         takes = tuple(self._renamed.get(name, name) for name in inputs)
         gives = tuple(name for name in node.output if name)
         return Step(operator(node), takes, gives, run)
@@ -253,7 +260,8 @@ class _Reader:
         """Return an input as it is known before the model runs."""
         value_type = self._types[name]
         constant = self._constant(name) if self._is_constant(name) else None
-        return Operand(DTYPES.get(value_type.element or 0), value_type.rank, constant)
+        dtype = DTYPES.get(value_type.element or 0)
+        return Operand(dtype, value_type.rank, constant)
 
     def _attribute(self, attribute: AttributeProto) -> Any:  # noqa: ANN401 - see Operator
         """Return an attribute with tensors as torch's and texts decoded."""

@@ -86,9 +86,11 @@ class GraphRewriter:
         """
         nodes = [self.node(output) for output in outputs]
         for node in nodes:
-            self._old_operands += [name for name in node.input[1:3] if name]
+            old_operands = node.input[1:3]
+            self._old_operands += [name for name in old_operands if name]
         branches = self._store(nodes[0], chains, data_type)
-        for output, node in zip(outputs, nodes, strict=True):
+        pairs = zip(outputs, nodes, strict=True)
+        for output, node in pairs:
             *before, last = _new_nodes(node, branches, self._names)
             node.op_type = last.op_type
             node.ClearField("input")
@@ -117,8 +119,10 @@ class GraphRewriter:
             links: list[_Link] = []
             for position, layer in enumerate(layers, start=1):
                 name = f"{node.input[1]}{stem}_factor{position}"
-                links += storage.links(node.op_type, layer, name)
-            branches.append(_Branch(stem, links))
+                own_links = storage.links(node.op_type, layer, name)
+                links += own_links
+            branch = _Branch(stem, links)
+            branches.append(branch)
         return branches
 
     @cached_property
@@ -154,8 +158,10 @@ def _new_nodes(
         stem: str, link: _Link, value: str, extra: Sequence[AttributeProto] = ()
     ) -> str:
         """Add the node of a link that takes `value`, and return its output."""
-        name = fresh_name((node.name or node.output[0]) + stem, used_names)
-        output = fresh_name(node.output[0] + stem, used_names)
+        first_output = node.output[0]
+        base = node.name or first_output
+        name = fresh_name(base + stem, used_names)
+        output = fresh_name(first_output + stem, used_names)
         new = NodeProto(op_type=link.op, domain=node.domain, name=name)
         new.input.extend([value, *link.operands])
         new.output.append(output)
@@ -172,13 +178,15 @@ def _new_nodes(
         value = node.input[0]
         extra = transposed
         for number, link in enumerate(branch.links, start=1):
-            value = add(f"{branch.stem}_factor{number}", link, value, extra)
+            named = f"{branch.stem}_factor{number}"
+            value = add(named, link, value, extra)
             extra = []
         # The first chain begins the sum.
         if not total:
             total = value
             continue
-        total = add(f"{branch.stem}_sum", _Link("Add", [value]), total)
+        addition = _Link("Add", [value])
+        total = add(f"{branch.stem}_sum", addition, total)
     return nodes
 
 
@@ -195,7 +203,8 @@ class _Storage:
         weight = layer.weight
         bias = layer.bias
         if op_type == "MatMul":
-            links = [_Link("MatMul", [self._add(name, weight.T)])]
+            weight_name = self._add(name, weight.T)
+            links = [_Link("MatMul", [weight_name])]
             if bias is not None:
                 links.append(_Link("Add", [self._add(f"{name}_bias", bias)]))
             return links
@@ -209,9 +218,11 @@ class _Storage:
         if bias is not None:
             operands.append(self._add(f"{name}_bias", bias))
         if is_gemm:
-            return [_Link("Gemm", operands, [helper.make_attribute("transB", 1)])]
+            transposed = helper.make_attribute("transB", 1)
+            return [_Link("Gemm", operands, [transposed])]
         op = "ConvTranspose" if layer.convolution.transposed else "Conv"
-        return [_Link(op, operands, attributes(layer.convolution))]
+        geometry = attributes(layer.convolution)
+        return [_Link(op, operands, geometry)]
 
     def _add(self, wish: str, values: Array) -> str:
         """Store an array as an initializer of the main graph, and return its name."""

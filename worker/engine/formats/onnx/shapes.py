@@ -96,7 +96,9 @@ def _copy_integers_into_bodies(graph: GraphProto) -> None:
         for node in body.node:
             inputs.update(node.input)
             own.update(node.output)
-        for name in sorted((inputs - own) & listed.keys()):
+        needed = inputs - own
+        shared = needed & listed.keys()
+        for name in sorted(shared):
             copy = body.initializer.add()
             copy.CopyFrom(listed[name])
             copy.name = name
@@ -106,8 +108,10 @@ def declared_shapes(graph: GraphProto) -> dict[str, Shape | None]:
     """Return the shapes in a graph's messages, for all values that it defines itself."""
     shapes: dict[str, Shape | None] = {}
     for node in graph.node:
-        shapes.update(dict.fromkeys(node.output))
-    for value in (*graph.input, *graph.output, *graph.value_info):
+        unknown = dict.fromkeys(node.output)
+        shapes.update(unknown)
+    values = (*graph.input, *graph.output, *graph.value_info)
+    for value in values:
         shapes[value.name] = _shape_of(value.type)
     for tensor in graph.initializer:
         shapes[tensor.name] = _positive(tensor.dims)
@@ -133,18 +137,21 @@ def measure_shapes(
     used = names(graph)
     outputs = [fresh_name(f"shape_of_{value}", used) for value in values]
     graph.ClearField("output")
-    for value, output in zip(values, outputs, strict=True):
-        graph.node.append(helper.make_node("Shape", [value], [output]))
-        graph.output.append(
-            helper.make_tensor_value_info(output, TensorProto.INT64, None)
-        )
-    opened = session(probe.SerializeToString(), source)
+    pairs = zip(values, outputs, strict=True)
+    for value, output in pairs:
+        node = helper.make_node("Shape", [value], [output])
+        graph.node.append(node)
+        info = helper.make_tensor_value_info(output, TensorProto.INT64, None)
+        graph.output.append(info)
+    serialised = probe.SerializeToString()
+    opened = session(serialised, source)
     try:
         results = opened.run(outputs, dict(inputs))
     except RUNTIME_ERRORS as error:
         raise InputShapeError(message(error)) from error
     shapes = {}
-    for value, sizes in zip(values, results, strict=True):
+    sized_values = zip(values, results, strict=True)
+    for value, sizes in sized_values:
         shapes[value] = _positive(sizes.tolist())
     return shapes
 

@@ -39,15 +39,19 @@ def value_types(model: ModelProto, source: Path) -> dict[str, ValueType]:
     probe.graph.ClearField("output")
     for name in _node_outputs(model):
         probe.graph.output.add(name=name)
-    opened = session(probe.SerializeToString(), source)
+    serialised = probe.SerializeToString()
+    opened = session(serialised, source)
     # Later entries replace earlier ones: a stored tensor knows its rank for certain.
     types: dict[str, ValueType] = {}
-    for value in (*opened.get_outputs(), *opened.get_inputs()):
+    values = (*opened.get_outputs(), *opened.get_inputs())
+    for value in values:
         types[value.name] = _runtime_type(value)
     for tensor in graph.initializer:
-        types[tensor.name] = _stored_type(tensor, len(tensor.dims))
+        axes = len(tensor.dims)
+        types[tensor.name] = _stored_type(tensor, axes)
     for sparse in graph.sparse_initializer:
-        types[sparse.values.name] = _stored_type(sparse.values, len(sparse.dims))
+        sparse_axes = len(sparse.dims)
+        types[sparse.values.name] = _stored_type(sparse.values, sparse_axes)
     return types
 
 
@@ -82,7 +86,8 @@ def type_proto(text: str) -> TypeProto:
     """
     proto = TypeProto()
     if (inner := _argument(text, "tensor")) is not None:
-        proto.tensor_type.elem_type = TensorProto.DataType.Value(inner.upper())
+        element = inner.upper()
+        proto.tensor_type.elem_type = TensorProto.DataType.Value(element)
     elif (inner := _argument(text, "seq")) is not None:
         proto.sequence_type.elem_type.CopyFrom(type_proto(inner))
     elif (inner := _argument(text, "optional")) is not None:

@@ -43,7 +43,8 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     tensor([1, 2])
     """
     order = scores.sort(stable=True, descending=True).indices
-    left, top, right, bottom = boxes[order].unbind(1)
+    in_order = boxes[order]
+    left, top, right, bottom = in_order.unbind(1)
     areas = (right - left) * (bottom - top)
     is_suppressed = torch.zeros_like(order, dtype=torch.bool)
     kept = []
@@ -51,11 +52,17 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
         if is_suppressed[index]:
             continue
         kept.append(index)
-        width = torch.minimum(right[index], right) - torch.maximum(left[index], left)
-        height = torch.minimum(bottom[index], bottom) - torch.maximum(top[index], top)
+        inner_right = torch.minimum(right[index], right)
+        inner_left = torch.maximum(left[index], left)
+        width = inner_right - inner_left
+        inner_bottom = torch.minimum(bottom[index], bottom)
+        inner_top = torch.maximum(top[index], top)
+        height = inner_bottom - inner_top
         shared = width.clamp(min=0) * height.clamp(min=0)
-        is_suppressed |= shared / (areas[index] + areas - shared) > iou_threshold
-    return order[torch.tensor(kept, dtype=torch.int64, device=order.device)]
+        united = areas[index] + areas - shared
+        is_suppressed |= shared / united > iou_threshold
+    indices = torch.tensor(kept, dtype=torch.int64, device=order.device)
+    return order[indices]
 
 
 def roi_align(
@@ -106,24 +113,30 @@ def _positions(
     if samples < 1:
         # A region that ends before it starts has no features.
         return torch.full((bins,), _OUTSIDE, dtype=torch.float64)
-    steps = torch.arange(bins * samples, dtype=torch.float64) + 0.5
-    return start + steps * (length / bins / samples)
+    numbers = torch.arange(bins * samples, dtype=torch.float64)
+    steps = numbers + 0.5
+    distance = length / bins / samples
+    return start + steps * distance
 
 
 def _interpolated(values: Tensor, axis: int, positions: Tensor) -> Tensor:
     """Return values between those along an axis of `(c, h, w)`; 0 beyond its ends."""
     size = values.shape[axis]
     is_inside = (positions >= -1) & (positions <= size)
-    positions = positions.clamp(0, size - 1)
+    last = size - 1
+    positions = positions.clamp(0, last)
     before = positions.floor().long()
-    after = (before + 1).clamp(max=size - 1)
+    after = (before + 1).clamp(max=last)
     share = positions - before
     shape = [-1 if each == axis else 1 for each in range(3)]
-    near = ((1 - share) * is_inside).to(values).reshape(shape)
-    far = (share * is_inside).to(values).reshape(shape)
-    return values.index_select(axis, before.to(values.device)) * near + (
-        values.index_select(axis, after.to(values.device)) * far
-    )
+    near_weight = ((1 - share) * is_inside).to(values)
+    near = near_weight.reshape(shape)
+    far_weight = (share * is_inside).to(values)
+    far = far_weight.reshape(shape)
+    device = values.device
+    lower = values.index_select(axis, before.to(device))
+    upper = values.index_select(axis, after.to(device))
+    return lower * near + (upper * far)
 
 
 _OPERATORS: dict[str, Callable[..., Tensor] | None] = {

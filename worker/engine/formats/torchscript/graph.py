@@ -47,12 +47,14 @@ def captured_values(node: Node) -> list[Value]:
 
 def _capture(block: Block, captured: dict[int, Value], defined: set[int]) -> None:
     """Add the values from outside that a block reads to `captured`, its own to `defined`."""
-    defined.update(value.unique() for value in block.inputs())
+    inputs = [value.unique() for value in block.inputs()]
+    defined.update(inputs)
     for node in block.nodes():
         _capture_undefined(node.inputs(), captured, defined)
         for inner in node.blocks():
             _capture(inner, captured, defined)
-        defined.update(value.unique() for value in node.outputs())
+        outputs = [value.unique() for value in node.outputs()]
+        defined.update(outputs)
     _capture_undefined(block.outputs(), captured, defined)
 
 

@@ -108,20 +108,23 @@ def _types(value: Value, method: Method) -> Iterator[InputType]:
     waiting, seen = [value], set()
     while waiting:
         value = waiting.pop()
-        if value.unique() in seen:
+        number = value.unique()
+        if number in seen:
             continue
-        seen.add(value.unique())
+        seen.add(number)
         for use in value.uses():
-            taker = (use.user.kind(), use.offset)
+            user = use.user
+            taker = (user.kind(), use.offset)
             if taker in _TAKES_INDICES:
-                yield InputType(INDEX, _rows(use, method))
+                rows = _rows(use, method)
+                yield InputType(INDEX, rows)
             elif taker in _TAKES_FLAGS:
-                yield InputType(FLAG, leaves_out=use.user.kind() in _FILLS)
+                yield InputType(FLAG, leaves_out=user.kind() in _FILLS)
             elif _is_subscript(use):
                 yield InputType(INDEX)
-            elif use.user.kind() in _PASSES_ON and use.offset == 0:
-                waiting.append(use.user.output())
-            elif use.user.kind() == "prim::Return":
+            elif user.kind() in _PASSES_ON and use.offset == 0:
+                waiting.append(user.output())
+            elif user.kind() == "prim::Return":
                 waiting += _results_of_branch(use)
 
 
@@ -145,13 +148,14 @@ def _results_of_branch(use: Any) -> list[Value]:  # noqa: ANN401 - not in torch'
 
 def _rows(use: Any, method: Method) -> int | None:  # noqa: ANN401 - not in torch's stubs
     """Return the number of rows that indices select from, None where it is not known."""
-    position = _TAKES_INDICES[use.user.kind(), use.offset]
+    user = use.user
+    position = _TAKES_INDICES[user.kind(), use.offset]
     if position is None:
         return None
     axis = 0
-    if use.user.kind() == "aten::index_select":
-        axis = method.constant(use.user.inputsAt(1))
-    table = method.constant(use.user.inputsAt(position))
+    if user.kind() == "aten::index_select":
+        axis = method.constant(user.inputsAt(1))
+    table = method.constant(user.inputsAt(position))
     is_known = (
         isinstance(table, Tensor) and isinstance(axis, int) and table.dim() > axis
     )
@@ -174,7 +178,8 @@ def alternatives(
     # Few changes are likelier than many.
     others.sort(key=lambda types: sum(map(str.__ne__, types, first)))
     for types in others:
-        changed = dict(zip(free, types, strict=True))
+        types_by_name = zip(free, types, strict=True)
+        changed = dict(types_by_name)
         yield tuple(
             replace(spec, dtype=changed.get(spec.name, spec.dtype)) for spec in specs
         )

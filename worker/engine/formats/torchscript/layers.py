@@ -62,7 +62,10 @@ def layer_nodes(method: Method) -> Iterator[LayerNode]:
     Products that a computed weight has replaced are none.
     """
     for node in nodes(method.graph):
-        if not is_layer(node.kind()) or node.output().unique() in method.superseded:
+        if not is_layer(node.kind()):
+            continue
+        number = node.output().unique()
+        if number in method.superseded:
             continue
         layer = layer_use(_NodeOperator(method, node))
         if layer is not None:

@@ -133,13 +133,17 @@ class Method:
         if is_enumeration(value):
             return UNKNOWN
         node = value.node()
-        if node.kind() == "prim::Constant":
+        kind = node.kind()
+        if kind == "prim::Constant":
             return value.toIValue()
-        if node.kind() in ("prim::ListConstruct", "prim::TupleConstruct"):
+        if kind in ("prim::ListConstruct", "prim::TupleConstruct"):
             items = [self.constant(item) for item in node.inputs()]
             return UNKNOWN if any(item is UNKNOWN for item in items) else items
         path = self.path_within(value)
-        if path is None or join(self.path, path) in self.written:
+        if path is None:
+            return UNKNOWN
+        own_path = join(self.path, path)
+        if own_path in self.written:
             return UNKNOWN
         return attribute(self.module, path)
 
@@ -163,10 +167,13 @@ class Method:
         To ask for a tensor's type or device alone is to read none.
         """
         for node in nodes(self.graph):
-            if node.kind() != "prim::GetAttr" or is_enumeration(node.output()):
+            if node.kind() != "prim::GetAttr":
                 continue
-            path = self.path_within(node.output())
-            uses = [use.user.kind() for use in node.output().uses()]
+            output = node.output()
+            if is_enumeration(output):
+                continue
+            path = self.path_within(output)
+            uses = [use.user.kind() for use in output.uses()]
             if path is None or all(kind in _WITHOUT_CONTENT for kind in uses):
                 continue
             value = attribute(self.module, path)

@@ -49,11 +49,12 @@ class TorchScriptModel:
         self._methods, self._computed = prepared_methods(module)
         self._layers = nodes_by_site(self._methods)
         self._sites = sites_of(self._methods)
-        self._keys = {
-            path: tensor_key(tensor) for path, tensor in self._stored().items()
-        }
+        stored = self._stored()
+        self._keys = {path: tensor_key(tensor) for path, tensor in stored.items()}
         self._replaced: set[TensorKey] = set()
-        self._forward = self._methods[[*module._c._method_names()].index("forward")]
+        names = [*module._c._method_names()]
+        forward = names.index("forward")
+        self._forward = self._methods[forward]
         layers: list[LayerNode] = []
         for members in self._layers.values():
             layers += members
@@ -112,10 +113,11 @@ class TorchScriptModel:
                 that cannot be.
         """
         stated = input_shapes.stated_types(self._inputs, shapes)
-        self._inputs = tuple(
+        specs = [
             replace(spec, dtype=stated.get(spec.name, spec.dtype))
             for spec in self._inputs
-        )
+        ]
+        self._inputs = tuple(specs)
         self._free = [name for name in self._free if name not in stated]
         return input_shapes.bind(self._inputs, shapes)
 
@@ -157,26 +159,30 @@ class TorchScriptModel:
         Raises:
             NoProgramError: where it cannot be taken apart.
         """
-        names = {site.key: name for name, site in self._sites.items()}
+        named_sites = self._sites.items()
+        names = {site.key: name for name, site in named_sites}
         inputs = [spec.name for spec in self._inputs]
         return reader.read(self._forward, names, inputs, self._examples)
 
     def replace(self, site: Site, *chains: Sequence[Layer]) -> None:
         """Put the sum of chains of layers in a site's place, for all its calls, in its dtype."""
         graph_site = self._sites.pop(site.name)
+        weight = graph_site.weight
         modules = {}
         for chain in chains:
             stem = site.name.replace(".", "_") + "_factored"
             name = unused_name(stem, lambda candidate: hasattr(self._module, candidate))
-            module = rewrite.chain_module(chain, graph_site.weight)
+            module = rewrite.chain_module(chain, weight)
             modules[name] = rewrite.add_submodule(self._module, name, module)
         for layer in self._layers.pop(graph_site.key):
             rewrite.replace_node(layer, modules)
-        self._replaced.add(tensor_key(graph_site.weight))
-        if graph_site.bias is not None:
-            self._replaced.add(tensor_key(graph_site.bias))
+        self._replaced.add(tensor_key(weight))
+        bias = graph_site.bias
+        if bias is not None:
+            self._replaced.add(tensor_key(bias))
         for each in self._computed:
-            if tensor_key(literal(each.constant)) in self._replaced:
+            constant = literal(each.constant)
+            if tensor_key(constant) in self._replaced:
                 self._replaced |= {self._keys[path] for path in each.parameters}
 
     def save(self, target: Path) -> None:

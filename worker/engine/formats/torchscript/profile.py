@@ -71,18 +71,19 @@ def _count(path: Path, device: str, tensors: Mapping[str, Tensor]) -> CostProfil
     module = load(path, device)
     methods = methods_to_count(module)
     sites = sites_of(methods)
-    paths = {
-        tensor_key(tensor): path
-        for path, tensor in module.state_dict(keep_vars=True).items()
-    }
-    trace = _run(module, tensors, stored_keys(sites, paths))
+    stored = module.state_dict(keep_vars=True)
+    paths = {tensor_key(tensor): path for path, tensor in stored.items()}
+    keys = stored_keys(sites, paths)
+    trace = _run(module, tensors, keys)
     profile = profile_of(trace.account, sites, paths)
     if not any(method.superseded for method in methods):
         return profile
-    alone = _macs_as_written(path, device, tensors) - trace.account.matrix_macs
+    as_written = _macs_as_written(path, device, tensors)
+    alone = as_written - trace.account.matrix_macs
     if not alone:
         return profile
-    name = unused_name("parameters", {site.name for site in profile.sites}.__contains__)
+    names = {site.name for site in profile.sites}
+    name = unused_name("parameters", names.__contains__)
     products = Site(name, "matmul", (), alone, reason=ALONE)
     return replace(profile, sites=(*profile.sites, products))
 

@@ -34,18 +34,21 @@ def inputs(forward: Method, layers: Sequence[LayerNode]) -> tuple[TensorSpec, ..
     _, *arguments = _schema(forward.module).arguments
     _, *values = forward.graph.inputs()
     specs, others = [], []
-    for argument, value in zip(arguments, values, strict=True):
+    pairs = zip(arguments, values, strict=True)
+    for argument, value in pairs:
         kind = argument.type.kind()
+        name = argument.name
         if kind == "TensorType":
-            specs.append(_tensor(argument.name, value, forward, layers))
+            specs.append(_tensor(name, value, forward, layers))
         elif is_list_of_tensors(argument.type):
-            specs.append(TensorSpec(argument.name, array_dtype(forward.module), None))
+            dtype = array_dtype(forward.module)
+            specs.append(TensorSpec(name, dtype, None))
         elif argument.has_default_value():
             continue
         elif kind == "IntType":
-            specs.append(TensorSpec(argument.name, NUMBER, None))
+            specs.append(TensorSpec(name, NUMBER, None))
         else:
-            others.append(f"{argument.name}: {argument.type}")
+            others.append(f"{name}: {argument.type}")
     if others or all(spec.dtype == NUMBER for spec in specs):
         raise Refusal(
             Code.MODEL_UNSUPPORTED,
@@ -88,8 +91,10 @@ def own_dtype(module: RecursiveScriptModule) -> torch.dtype:
 
     Complex tensors tell it only where there are no others: filters of a spectrum are such.
     """
-    forward = Method(module, "", module._c._get_method("forward").graph, set())
-    tensors = chain(module.parameters(), module.buffers(), forward.constant_tensors())
+    method = module._c._get_method("forward")
+    forward = Method(module, "", method.graph, set())
+    stored = forward.constant_tensors()
+    tensors = chain(module.parameters(), module.buffers(), stored)
     dtypes = [tensor.dtype for tensor in tensors if _has_fractions(tensor)]
     real = [dtype for dtype in dtypes if dtype.is_floating_point]
     return next(iter((*real, *dtypes)), torch.float32)
@@ -113,15 +118,18 @@ def arguments(
 
     Complex tensors stay as they are where the module computes with real ones.
     """
-    kinds = {argument.name: argument.type for argument in _schema(module).arguments}
+    declared = _schema(module).arguments
+    kinds = {argument.name: argument.type for argument in declared}
     values: dict[str, Argument] = {}
     for name, tensor in tensors.items():
-        if kinds[name].kind() == "IntType":
+        kind = kinds[name]
+        if kind.kind() == "IntType":
             values[name] = int(tensor)
             continue
         is_complex = tensor.is_complex() and not dtype.is_complex
-        exact = tensor if is_complex or not _has_fractions(tensor) else tensor.to(dtype)
-        values[name] = [*exact.unbind()] if is_list_of_tensors(kinds[name]) else exact
+        keeps_type = is_complex or not _has_fractions(tensor)
+        exact = tensor if keeps_type else tensor.to(dtype)
+        values[name] = [*exact.unbind()] if is_list_of_tensors(kind) else exact
     return values
 
 
@@ -163,7 +171,8 @@ def _shape(
     for layer in layers:
         convolution = layer.convolution
         if convolution is not None and convolution.kernel and layer.node in always:
-            return None, convolution.in_channels, *(None for _ in convolution.kernel)
+            free = [None for _ in convolution.kernel]
+            return None, convolution.in_channels, *free
     return None
 
 

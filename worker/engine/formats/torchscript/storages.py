@@ -45,7 +45,8 @@ def check(path: Path) -> None:
         name = member.filename.partition("/")[2]
         size = member.file_size
         # Of two members of one name torch may read either, so the shorter one has to do.
-        sizes[name] = min(size, sizes.get(name, size))
+        known_size = sizes.get(name, size)
+        sizes[name] = min(size, known_size)
     try:
         with zipfile.ZipFile(path) as archive:
             claims = [*_claims(archive, "data"), *_claims(archive, "constants")]
@@ -63,8 +64,10 @@ def _claims(archive: zipfile.ZipFile, part: str) -> Iterator[tuple[str, int]]:
     """Yield member and number of bytes of every storage that a pickle of the archive names."""
     first, *_ = archive.namelist()
     root = first.partition("/")[0]
-    content = archive.read(f"{root}/{part}.pkl")
-    reader = _Reader(io.BytesIO(content))
+    name = f"{root}/{part}.pkl"
+    content = archive.read(name)
+    stream = io.BytesIO(content)
+    reader = _Reader(stream)
     reader.load()
     for kind, storage, key, _, elements, *_ in reader.storages:
         if kind != "storage":

@@ -109,15 +109,21 @@ def _sound(style: _Style, length: int, rng: Random) -> Waves:
     while start < end:
         seconds = _between(style.seconds, rng)
         samples = int(seconds * RATE)
-        event = _event(style, samples, pitch * rng.uniform(0.8, 1.25), rng)
+        own_pitch = pitch * rng.uniform(0.8, 1.25)
+        event = _event(style, samples, own_pitch, rng)
         first = max(start, 0)
         last = min(start + samples, length)
         if last > first:
             wave[first:last] += event[first - start : last - start]
-        start += max(1, int(samples * (1 + rng.uniform(*style.pauses))))
-    quiet = 10 ** (-rng.uniform(_LOUDEST_BACKGROUND, _QUIETEST_BACKGROUND) / 20)
-    wave += quiet * _coloured(length, rng.uniform(0, 1), rng)
-    loudness: float = 10 ** (-rng.uniform(0, _QUIETEST) / 20)
+        pause = rng.uniform(*style.pauses)
+        step = int(samples * (1 + pause))
+        start += max(1, step)
+    background = rng.uniform(_LOUDEST_BACKGROUND, _QUIETEST_BACKGROUND)
+    quiet = 10 ** (-background / 20)
+    power = rng.uniform(0, 1)
+    wave += quiet * _coloured(length, power, rng)
+    attenuation = rng.uniform(0, _QUIETEST)
+    loudness: float = 10 ** (-attenuation / 20)
     return loudness * wave
 
 
@@ -125,51 +131,69 @@ def _utterance(length: int, rng: Random) -> tuple[int, int]:
     """Return the samples between which events begin: a word in silence, or all the time."""
     if rng.random() < _WORDS:
         start = rng.uniform(0, 0.7) * length
-        return int(start), int(start + rng.uniform(0.2, 0.5) * length)
+        seconds = rng.uniform(0.2, 0.5) * length
+        return int(start), int(start + seconds)
     return int(rng.uniform(-0.3, 0.3) * length), length
 
 
 def _event(style: _Style, samples: int, pitch: float, rng: Random) -> Waves:
     """Return one event `(samples,)`: a source, shaped by resonances, that swells and dies away."""
     if rng.random() < style.tones:
-        source = _tone(samples, pitch, rng.normal(0, style.glide))
+        glide = rng.normal(0, style.glide)
+        source = _tone(samples, pitch, glide)
     else:
         source = rng.standard_normal(samples)
     spectrum = np.fft.rfft(source)
-    frequencies = np.fft.rfftfreq(samples, 1 / RATE).astype(np.float64)
-    shaped = np.fft.irfft(spectrum * _resonances(style, frequencies, rng), samples)
+    bins = np.fft.rfftfreq(samples, 1 / RATE)
+    frequencies = bins.astype(np.float64)
+    gain = _resonances(style, frequencies, rng)
+    shaped = np.fft.irfft(spectrum * gain, samples)
     time = np.linspace(0, 1, samples)
-    swell = np.minimum(1, np.minimum(time, 1 - time) / _RAMP)
-    shaped = shaped * swell * np.exp(-rng.uniform(0, style.decay) * time)
-    event: Waves = shaped * rng.uniform(0.3, 1) / _deviation(shaped)
+    to_nearer_end = np.minimum(time, 1 - time)
+    swell = np.minimum(1, to_nearer_end / _RAMP)
+    decay = rng.uniform(0, style.decay)
+    shaped = shaped * swell * np.exp(-decay * time)
+    loudness = rng.uniform(0.3, 1)
+    event: Waves = shaped * loudness / _deviation(shaped)
     return event
 
 
 def _tone(samples: int, pitch: float, glide: float) -> Waves:
     """Return a tone with all harmonics: pulses whose rate glides by a factor of exp(glide)."""
-    pitches = pitch * np.exp(glide * np.linspace(0, 1, samples))
+    time = np.linspace(0, 1, samples)
+    pitches = pitch * np.exp(glide * time)
     cycles = np.cumsum(pitches) / RATE
     # a pulse begins where another whole cycle is complete
-    tone: Waves = np.diff(np.floor(cycles), prepend=0.0)
+    whole_cycles = np.floor(cycles)
+    tone: Waves = np.diff(whole_cycles, prepend=0.0)
     return tone
 
 
 def _resonances(style: _Style, frequencies: Waves, rng: Random) -> Waves:
     """Return the gain at each frequency: a few resonances over amplitudes that fall."""
-    centres = np.exp(rng.uniform(np.log(200), np.log(6000), style.resonances))
+    highest = np.log(6000)
+    lowest = np.log(200)
+    logarithms = rng.uniform(lowest, highest, style.resonances)
+    centres = np.exp(logarithms)
     gain = np.full(len(frequencies), 0.02)
     for centre in centres:
         width = _between(style.bandwidth, rng)
-        gain += rng.uniform(0.3, 1) / (1 + ((frequencies - centre) / width) ** 2)
-    fall: Waves = gain * (np.maximum(frequencies, 100) / 100) ** -style.tilt
+        strength = rng.uniform(0.3, 1)
+        distance = (frequencies - centre) / width
+        gain += strength / (1 + distance**2)
+    above = np.maximum(frequencies, 100) / 100
+    fall: Waves = gain * above**-style.tilt
     return fall
 
 
 def _coloured(length: int, power: float, rng: Random) -> Waves:
     """Return noise of unit deviation whose amplitudes fall with a power of frequency."""
-    spectrum = np.fft.rfft(rng.standard_normal(length))
-    frequencies = np.maximum(np.fft.rfftfreq(length), 1 / length)
-    noise = np.fft.irfft(spectrum * frequencies**-power, length)
+    white = rng.standard_normal(length)
+    spectrum = np.fft.rfft(white)
+    bins = np.fft.rfftfreq(length)
+    frequencies = np.maximum(bins, 1 / length)
+    coloured = spectrum * frequencies**-power
+    noise = np.fft.irfft(coloured, length)
     return noise / _deviation(noise)
 
 

@@ -59,15 +59,15 @@ def spectrograms(make_sounds: Sounds) -> Generator:
         # an image's own axes are time and features in this case, and the reverse otherwise
         is_turned = has_channels and size[0] > size[1]
         for image in images:
-            step = int(rng.choice(_STEPS) * RATE)
+            seconds = rng.choice(_STEPS)
+            step = int(seconds * RATE)
             length = int((frames - 1 + _FRAME) * step)
-            waves = make_sounds(
-                channels if has_channels else 1, length, int(rng.integers(1 << 31))
-            )
+            sound_count = channels if has_channels else 1
+            seed_of_sounds = int(rng.integers(1 << 31))
+            waves = make_sounds(sound_count, length, seed_of_sounds)
             tables = np.stack([_table(wave, step, frames, features) for wave in waves])
-            image[:] = (tables.swapaxes(1, 2) if is_turned else tables).reshape(
-                image.shape
-            )
+            axes_in_order = tables.swapaxes(1, 2) if is_turned else tables
+            image[:] = axes_in_order.reshape(image.shape)
         return images
 
     return generate
@@ -77,20 +77,24 @@ def _table(wave: Floats, step: int, frames: int, features: int) -> Floats:
     """Return the features of a wave `(features, frames)`, around 0 to 1."""
     width = int(_FRAME * step)
     starts = step * np.arange(frames)
-    cut = wave[starts[:, None] + np.arange(width)] * np.hanning(width)
-    power = np.square(np.abs(np.fft.rfft(cut, _POINTS)))
+    positions = starts[:, None] + np.arange(width)
+    cut = wave[positions] * np.hanning(width)
+    spectrum = np.fft.rfft(cut, _POINTS)
+    power = np.square(np.abs(spectrum))
     is_cepstral = features <= MOST_COEFFICIENTS
     bands = max(features, _BANDS) if is_cepstral else features
     energy = power @ _filters(bands)
-    levels = (np.log(energy + np.exp(_SILENT)) - _SILENT) / (_LOUD - _SILENT)
+    loudness = np.log(energy + np.exp(_SILENT))
+    range_of_levels = _LOUD - _SILENT
+    levels = (loudness - _SILENT) / range_of_levels
     if not is_cepstral:
         return np.asarray(levels.T)
     # loud bands are near 0 here and silent ones at -1, as in networks whose waves are of size 1
-    coefficients = fft.dct(levels - 1, axis=1, norm="ortho")[:, :features] / np.sqrt(
-        bands
-    )
+    cosines = fft.dct(levels - 1, axis=1, norm="ortho")
+    coefficients = cosines[:, :features] / np.sqrt(bands)
     span = _MOST_COEFFICIENT - _LEAST_COEFFICIENT
-    return np.asarray((coefficients.T - _LEAST_COEFFICIENT) / span)
+    above_least = coefficients.T - _LEAST_COEFFICIENT
+    return np.asarray(above_least / span)
 
 
 @cache
@@ -99,16 +103,21 @@ def _filters(bands: int) -> Floats:
 
     A band that is narrower than the step between frequencies takes the nearest one.
     """
-    edges = _hertz(np.linspace(_mel(_LOWEST), _mel(_HIGHEST), bands + 2))
+    lowest = _mel(_LOWEST)
+    highest = _mel(_HIGHEST)
+    mels = np.linspace(lowest, highest, bands + 2)
+    edges = _hertz(mels)
     frequencies = np.fft.rfftfreq(_POINTS, 1 / RATE)[:, None]
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
     rising = (frequencies - low) / (centre - low)
     falling = (high - frequencies) / (high - centre)
-    filters = np.maximum(0, np.minimum(rising, falling))
-    nearest = np.abs(frequencies - centre).argmin(axis=0)
-    filters[nearest, np.arange(bands)] = np.maximum(
-        filters[nearest, np.arange(bands)], 0.5
-    )
+    triangles = np.minimum(rising, falling)
+    filters = np.maximum(0, triangles)
+    distances = np.abs(frequencies - centre)
+    nearest = distances.argmin(axis=0)
+    numbers = np.arange(bands)
+    peaks = filters[nearest, numbers]
+    filters[nearest, numbers] = np.maximum(peaks, 0.5)
     return np.asarray(filters)
 
 

@@ -39,32 +39,33 @@ def take_apart(
         or not _is_plain(node, model.graph)
     ):
         return []
-    widths = integers(node, "qkv_hidden_sizes") or (weight.shape[1] // 3,) * 3
+    equal_widths = (weight.shape[1] // 3,) * 3
+    widths = integers(node, "qkv_hidden_sizes") or equal_widths
     output = node.output[0]
 
     def fresh(part: str) -> str:
         return fresh_name(f"{output}_{part}", used)
 
     projected = fresh("projected")
-    nodes = [
-        helper.make_node("MatMul", list(node.input[:2]), [projected], name=node.name)
-    ]
+    operands = list(node.input[:2])
+    nodes = [helper.make_node("MatMul", operands, [projected], name=node.name)]
     bias = input_name(node, _BIAS)
     if bias:
         summed = fresh("biased")
-        nodes.append(helper.make_node("Add", [projected, bias], [summed]))
+        addition = helper.make_node("Add", [projected, bias], [summed])
+        nodes.append(addition)
         projected = summed
     parts = [fresh(part) for part in ("query", "key", "value")]
-    nodes.append(_split(model, projected, parts, widths, fresh("widths")))
+    split = _split(model, projected, parts, widths, fresh("widths"))
+    nodes.append(split)
     heads = NodeProto(op_type="MultiHeadAttention", domain=node.domain)
     heads.name = f"{node.name}_heads" if node.name else ""
     mask = input_name(node, _MASK)
     attention_bias = input_name(node, _ATTENTION_BIAS)
     heads.input.extend([*parts, "", mask, attention_bias])
     heads.output.append(output)
-    heads.attribute.extend(
-        each for each in node.attribute if each.name in _SHARED_ATTRIBUTES
-    )
+    shared = [each for each in node.attribute if each.name in _SHARED_ATTRIBUTES]
+    heads.attribute.extend(shared)
     return [*nodes, heads]
 
 
@@ -89,9 +90,11 @@ def _declared_axes(graph: GraphProto, name: str) -> int | None:
     }
     declared = {}
     for value in (*graph.input, *graph.value_info):
-        if value.type.tensor_type.HasField("shape"):
-            declared[value.name] = len(value.type.tensor_type.shape.dim)
-    return declared.get(name, declared.get(sources.get(name, "")))
+        tensor = value.type.tensor_type
+        if tensor.HasField("shape"):
+            declared[value.name] = len(tensor.shape.dim)
+    source = sources.get(name, "")
+    return declared.get(name, declared.get(source))
 
 
 def _split(
@@ -100,6 +103,7 @@ def _split(
     """Return the Split of a value's last axis into parts of these widths."""
     if own_opset(model) < _FIRST_OPSET_OF_SPLIT_WITH_INPUT:
         return helper.make_node("Split", [value], parts, axis=-1, split=list(widths))
-    sizes = numpy_helper.from_array(np.array(widths, np.int64), name)
+    array = np.array(widths, np.int64)
+    sizes = numpy_helper.from_array(array, name)
     model.graph.initializer.append(sizes)
     return helper.make_node("Split", [value, name], parts, axis=-1)

@@ -47,16 +47,20 @@ def take_apart(
     summed = [sizes[label] for label in product.summed]
     appended = [sizes[label] for label in product.appended]
     if len(shape) > _OPERANDS:
-        matrix = nodes.reshape(matrix, [prod(summed), prod(appended)])
-    value = nodes.transpose(value, product.left, product.kept + product.summed)
+        sizes_of_both = [prod(summed), prod(appended)]
+        matrix = nodes.reshape(matrix, sizes_of_both)
+    left_order = product.kept + product.summed
+    value = nodes.transpose(value, product.left, left_order)
     # A size of 0 is that of the input.
+    kept_sizes = [0] * len(product.kept)
     if len(summed) > 1:
-        value = nodes.reshape(value, [0] * len(product.kept) + [-1])
+        value = nodes.reshape(value, [*kept_sizes, -1])
     value = nodes.add("MatMul", [value, matrix])
     nodes.made[-1].name = node.name
     if len(appended) > 1:
-        value = nodes.reshape(value, [0] * len(product.kept) + appended)
-    nodes.transpose(value, product.kept + product.appended, product.result)
+        value = nodes.reshape(value, kept_sizes + appended)
+    result_order = product.kept + product.appended
+    nodes.transpose(value, result_order, product.result)
     nodes.made[-1].output[0] = node.output[0]
     return nodes.made
 
@@ -72,14 +76,17 @@ class _Nodes:
 
     def add(self, op: str, operands: Sequence[str]) -> str:
         """Add a node, and return its output."""
-        output = fresh_name(f"{self._stem}_{op.lower()}", self._used)
-        self.made.append(helper.make_node(op, operands, [output]))
+        stem = f"{self._stem}_{op.lower()}"
+        output = fresh_name(stem, self._used)
+        node = helper.make_node(op, operands, [output])
+        self.made.append(node)
         return output
 
     def reshape(self, value: str, sizes: Sequence[int]) -> str:
         """Add a Reshape, and return its output."""
         name = fresh_name(f"{self._stem}_shape", self._used)
-        shape = numpy_helper.from_array(np.array(sizes, np.int64), name)
+        array = np.array(sizes, np.int64)
+        shape = numpy_helper.from_array(array, name)
         self._model.graph.initializer.append(shape)
         return self.add("Reshape", [value, name])
 
@@ -102,7 +109,8 @@ def _operands(
     """Return the input, the weight and the layer that an Einsum is; None where it is none."""
     if len(node.input) != _OPERANDS:
         return None
-    terms, _, result = text(node, "equation", "").replace(" ", "").partition("->")
+    equation = text(node, "equation", "").replace(" ", "")
+    terms, _, result = equation.partition("->")
     left, _, right = terms.partition(",")
     value, matrix = input_name(node, 0), input_name(node, 1)
     # A product of two stored tensors is no layer.
@@ -124,11 +132,13 @@ def _product(left: str, right: str, result: str) -> _Product | None:
     >>> _product("abc", "acd", "abd"), _product("a...c", "cd", "a...d"), _product("aa", "ab", "ab")
     (None, None, None)
     """
-    if _DOTS in left + right + result:
+    labels = left + right + result
+    if _DOTS in labels:
         return _under_dots(left, right, result)
-    if not (left + right + result).isalpha():
+    if not labels.isalpha():
         return None
-    if any(len(set(term)) != len(term) for term in (left, right, result)):
+    terms = (left, right, result)
+    if any(len(set(term)) != len(term) for term in terms):
         return None
     kept = "".join(label for label in left if label in result)
     summed = "".join(label for label in left if label not in result)
@@ -144,6 +154,7 @@ def _under_dots(left: str, right: str, result: str) -> _Product | None:
     is_plain = len(summed) == len(appended) == 1 and summed != appended
     if not is_plain or left != _DOTS + summed or result != _DOTS + appended:
         return None
-    if sorted(right) != sorted(summed + appended):
+    labels = sorted(summed + appended)
+    if sorted(right) != labels:
         return None
     return _Product(summed, right, appended, "", summed, appended)

@@ -80,7 +80,8 @@ def _computed(graph: GraphProto, known: dict[str, Constant]) -> dict[str, NodePr
         # What the engine folds by itself needs no computation.
         is_folded = all(name in known for name in node.output)
         if operands and are_constant and not is_folded:
-            producers.update(dict.fromkeys(filter(None, node.output), node))
+            outputs = filter(None, node.output)
+            producers.update(dict.fromkeys(outputs, node))
     return producers
 
 
@@ -153,7 +154,8 @@ def _needed(
 
 def _move_output(node: NodeProto, name: str, used_names: set[str]) -> None:
     """Give an output of a node, which may have others, a name that nothing uses."""
-    position = list(node.output).index(name)
+    outputs = list(node.output)
+    position = outputs.index(name)
     node.output[position] = fresh_name(f"{name}_computed", used_names)
 
 
@@ -162,12 +164,12 @@ def _remove_unused(graph: GraphProto, constant: set[str]) -> None:
     counts = uses(graph)
     freed: set[str] = set()
     # A node stands behind those that it takes its operands from.
-    for position in reversed(range(len(graph.node))):
+    positions = reversed(range(len(graph.node)))
+    for position in positions:
         node = graph.node[position]
         operands = [name for name in node.input if name]
-        if any(counts[name] for name in node.output) or not constant.issuperset(
-            operands
-        ):
+        is_used = any(counts[name] for name in node.output)
+        if is_used or not constant.issuperset(operands):
             continue
         counts.subtract(operands)
         freed.update(operands)

@@ -129,7 +129,8 @@ def _gemm(node: NodeProto, whole: _Model) -> list[NodeProto]:
     names_there = [f"activation_{name}" for name in _ACTIVATIONS.get(activation, ())]
     parameters = [stated[name] for name in names_there if name in stated]
     chain = _Chain(node, whole)
-    chain.add("Gemm", node.input, _without_activation(node))
+    attributes = _without_activation(node)
+    chain.add("Gemm", node.input, attributes)
     _activate(chain, activation, parameters)
     return chain.finished()
 
@@ -148,12 +149,14 @@ def _product(node: NodeProto, whole: _Model) -> list[NodeProto]:
     chain = _Chain(node, whole)
     matrix = node.input[1]
     if integer(node, "transB", 0):
-        chain.add("Transpose", [matrix], [helper.make_attribute("perm", [1, 0])])
+        swap = helper.make_attribute("perm", [1, 0])
+        chain.add("Transpose", [matrix], [swap])
         matrix = chain.value
     chain.add("MatMul", [node.input[0], matrix])
     alpha = number(node, "alpha", 1.0)
     if alpha != 1:
-        scale = whole.store(f"{node.output[0]}_alpha", alpha, whole.data_type(node))
+        data_type = whole.data_type(node)
+        scale = whole.store(f"{node.output[0]}_alpha", alpha, data_type)
         chain.add("Mul", [chain.value, scale])
     return chain.finished()
 

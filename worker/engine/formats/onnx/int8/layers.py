@@ -35,7 +35,8 @@ def node_sites(model: ModelProto) -> list[str | None]:
     name is not unique. The layers in its place share its name and that of its weight, but for an
     ending; the last of them has the name itself.
     """
-    name_counts = Counter(node.name for node in all_nodes(model.graph.node))
+    all_names = [node.name for node in all_nodes(model.graph.node)]
+    name_counts = Counter(all_names)
     names: dict[str, str] = {}
     for node in model.graph.node:
         if not _is_layer(node):
@@ -43,11 +44,13 @@ def node_sites(model: ModelProto) -> list[str | None]:
         weight = without_factor(node.input[1])
         is_name_of_site = node.name and name_counts[node.name] == 1
         if without_factor(node.name) == node.name:
-            names.setdefault(weight, node.name if is_name_of_site else weight)
+            name = node.name if is_name_of_site else weight
+            names.setdefault(weight, name)
     sites: list[str | None] = []
     for node in model.graph.node:
         weight = without_factor(node.input[1]) if _is_layer(node) else ""
-        sites.append(names.get(weight, weight) or None)
+        site = names.get(weight, weight) or None
+        sites.append(site)
     return sites
 
 

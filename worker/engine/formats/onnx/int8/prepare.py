@@ -99,7 +99,8 @@ def _named(model: ModelProto) -> dict[str, str]:
     used: set[str] = set()
     by_name: dict[str, str] = {}
     sites = node_sites(model)
-    for position, (node, site) in enumerate(zip(model.graph.node, sites, strict=True)):
+    pairs = zip(model.graph.node, sites, strict=True)
+    for position, (node, site) in enumerate(pairs):
         name = node.name or f"{node.op_type}_{position}"
         while name in used:
             name = f"{name}_{position}"

@@ -103,7 +103,8 @@ def _between(model: ModelProto, nodes: Collection[str]) -> list[str]:
         for name in node.output:
             producers[name] = node
         for name in node.input:
-            consumers.setdefault(name, []).append(node)
+            own = consumers.setdefault(name, [])
+            own.append(node)
     stored = stored_names(model.graph)
     chosen = set(nodes)
     names = []

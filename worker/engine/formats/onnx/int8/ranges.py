@@ -37,7 +37,8 @@ def activation_ranges(model: ModelProto, inputs: Sequence[Inputs]) -> dict[str, 
     for names in _groups(model):
         run = _runner(model, names)
         for each in inputs:
-            for name, values in zip(names, run(each), strict=True):
+            named_values = zip(names, run(each), strict=True)
+            for name, values in named_values:
                 _widen(extremes, name, values)
     for name, (least, most) in _rectified(model):
         low, high = extremes.get(name, (0.0, 0.0))
@@ -57,7 +58,8 @@ def _rectified(model: ModelProto) -> Iterator[tuple[str, Range]]:
         if tensor.data_type == TensorProto.FLOAT and prod(tensor.dims) == 1
     }
     for node in model.graph.node:
-        if use_counts[node.input[0] if node.input else ""] != 1:
+        data = node.input[0] if node.input else ""
+        if use_counts[data] != 1:
             continue
         if operator(node) == "Relu":
             yield node.input[0], (0.0, inf)
@@ -85,7 +87,8 @@ def _own_inputs(
 
 def _widen(extremes: dict[str, Range], name: str, values: NDArray[Any]) -> None:
     """Widen the range of a tensor to these values, without those that are not finite."""
-    usable = values[np.isfinite(values)]
+    is_usable = np.isfinite(values)
+    usable = values[is_usable]
     least, most = extremes.get(name, (0.0, 0.0))
     if usable.size:
         least = min(least, float(usable.min()))

@@ -53,10 +53,13 @@ class Trial:
         It is the root mean square over the inputs: in another range of values, outputs may be a
         hundred times as large, and would count alone.
         """
-        outputs = _outputs(quantised(self._model, self._ranges, nodes), self._inputs)
+        in_int8 = quantised(self._model, self._ranges, nodes)
+        outputs = _outputs(in_int8, self._inputs)
         total = 0.0
-        for original, other in zip(self._originals, outputs, strict=True):
-            total += (compare([original], [other]).relative_error or 0.0) ** 2
+        pairs = zip(self._originals, outputs, strict=True)
+        for original, other in pairs:
+            comparison = compare([original], [other])
+            total += (comparison.relative_error or 0.0) ** 2
         return sqrt(total / len(outputs))
 
 
@@ -69,14 +72,17 @@ def survivors(trial: Trial, nodes: Sequence[str], is_too_dear: TooDear) -> Survi
     if not nodes or trial.error(nodes) <= MOST_ERROR or is_too_dear(len(nodes)):
         return Survivors(tuple(nodes), {})
     losses = {node: trial.error([node]) for node in nodes}
-    left = sum(loss**2 for loss in losses.values())
+    squares = [loss**2 for loss in losses.values()]
+    left = sum(squares)
     dropped: dict[str, float] = {}
-    for node in sorted(nodes, key=lambda each: losses[each], reverse=True):
+    by_loss = sorted(nodes, key=lambda each: losses[each], reverse=True)
+    for node in by_loss:
         if left <= MOST_ERROR**2:
             break
         dropped[node] = losses[node]
         left -= losses[node] ** 2
-    return Survivors(tuple(node for node in nodes if node not in dropped), dropped)
+    kept = [node for node in nodes if node not in dropped]
+    return Survivors(tuple(kept), dropped)
 
 
 def _outputs(model: ModelProto, inputs: Sequence[Inputs]) -> list[Outputs]:

@@ -26,7 +26,8 @@ def write_in_int8(
     Raises:
         Refusal: `nothing_to_compress` where int8 applies to no layer, and those of `prepare`.
     """
-    prepared = prepare(path, path.with_name(f"{path.name}.prepared"))
+    prepared_path = path.with_name(f"{path.name}.prepared")
+    prepared = prepare(path, prepared_path)
     model = prepared.model
     sites = {layer.node: layer.site for layer in prepared.layers}
     nodes = [node for node, site in sites.items() if site not in float_sites]
@@ -44,21 +45,27 @@ def write_in_int8(
     losses = {sites[node]: loss for node, loss in kept.losses.items()}
     if not kept.nodes:
         return Int8Layers((), losses)
-    _write(quantised(model, ranges, kept.nodes), path)
-    return Int8Layers(_sites(sites, kept.nodes), losses)
+    in_int8 = quantised(model, ranges, kept.nodes)
+    _write(in_int8, path)
+    kept_sites = _sites(sites, kept.nodes)
+    return Int8Layers(kept_sites, losses)
 
 
 def write_without_content(path: Path, float_sites: Collection[str]) -> None:
     """Replace the float model at `path` by one in int8 that is as large, but has no ranges."""
-    prepared = prepare(path, path.with_name(f"{path.name}.prepared"))
+    prepared_path = path.with_name(f"{path.name}.prepared")
+    prepared = prepare(path, prepared_path)
     model = prepared.model
     nodes = [layer.node for layer in prepared.layers if layer.site not in float_sites]
     if not nodes:
         return
-    names = [value.name for value in (*model.graph.input, *model.graph.output)]
+    values = (*model.graph.input, *model.graph.output)
+    names = [value.name for value in values]
     for node in model.graph.node:
         names += node.output
-    _write(quantised(model, dict.fromkeys(names, _UNMEASURED), nodes), path)
+    ranges = dict.fromkeys(names, _UNMEASURED)
+    in_int8 = quantised(model, ranges, nodes)
+    _write(in_int8, path)
 
 
 def site_losses(path: Path, scratch: Path, inputs: Int8Inputs) -> Int8Losses:
@@ -70,16 +77,20 @@ def site_losses(path: Path, scratch: Path, inputs: Int8Inputs) -> Int8Losses:
     model = prepared.model
     nodes_by_site: dict[str, list[str]] = {}
     for layer in prepared.layers:
-        nodes_by_site.setdefault(layer.site, []).append(layer.node)
-    trial = Trial(model, activation_ranges(model, inputs.fitting), inputs.held_out)
+        own_nodes = nodes_by_site.setdefault(layer.site, [])
+        own_nodes.append(layer.node)
+    ranges = activation_ranges(model, inputs.fitting)
+    trial = Trial(model, ranges, inputs.held_out)
     losses = {site: trial.error(nodes) for site, nodes in nodes_by_site.items()}
     nodes = [layer.node for layer in prepared.layers]
-    return Int8Losses(losses, all_survive=not nodes or trial.error(nodes) <= MOST_ERROR)
+    all_survive = not nodes or trial.error(nodes) <= MOST_ERROR
+    return Int8Losses(losses, all_survive=all_survive)
 
 
 def _sites(sites: dict[str, str], nodes: Collection[str]) -> tuple[str, ...]:
     """Return the sites of nodes, each once."""
-    return tuple(dict.fromkeys(sites[node] for node in nodes))
+    own_sites = [sites[node] for node in nodes]
+    return tuple(dict.fromkeys(own_sites))
 
 
 def _write(model: ModelProto, path: Path) -> None:

@@ -101,8 +101,10 @@ def _softmax(operator: Operator) -> Function:
     def flattened(x: Tensor) -> Tensor:
         # The axis after the last one is allowed too.
         start = first if first == x.dim() else first % x.dim()
-        rows = x.reshape(*x.shape[:start], -1)
-        return function(rows, -1).reshape(x.shape)
+        leading = x.shape[:start]
+        rows = x.reshape(*leading, -1)
+        y = function(rows, -1)
+        return y.reshape(x.shape)
 
     return flattened
 

@@ -45,7 +45,8 @@ def _range(start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
     """
     span = limit.item() - start.item()
     count = ceil(span / delta.item())
-    steps = torch.arange(max(count, 0), dtype=start.dtype)
+    length = max(count, 0)
+    steps = torch.arange(length, dtype=start.dtype)
     return start + steps * delta
 
 

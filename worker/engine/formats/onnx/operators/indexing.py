@@ -47,8 +47,10 @@ def _cut(
     """
     index = [slice(None)] * x.dim()
     flipped = []
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        positions = range(x.shape[axis])[start:end:step]
+    cuts = zip(starts, ends, axes, steps, strict=True)
+    for start, end, axis, step in cuts:
+        all_positions = range(x.shape[axis])
+        positions = all_positions[start:end:step]
         # torch takes no negative steps: select forwards, then flip.
         if step < 0:
             flipped.append(axis)
@@ -76,8 +78,10 @@ def _gather(operator: Operator) -> Function:
     def gather(x: Tensor, indices: Tensor) -> Tensor:
         # The axis is counted from the first one: indices may have more axes than the data.
         along = axis % x.dim()
-        positions = _from_start(indices, x.shape[along])
-        y = x.index_select(along, positions.reshape(-1))
+        length = x.shape[along]
+        positions = _from_start(indices, length)
+        flat = positions.reshape(-1)
+        y = x.index_select(along, flat)
         before = x.shape[:along]
         after = x.shape[along + 1 :]
         return y.reshape((*before, *indices.shape, *after))
@@ -106,7 +110,8 @@ def _gather_nd(operator: Operator) -> Function:
             # The positions of one batch axis, shaped to be broadcast over all others.
             shape = [1] * axes
             shape[own] = -1
-            batches.append(torch.arange(x.shape[own]).reshape(shape))
+            positions = torch.arange(x.shape[own])
+            batches.append(positions.reshape(shape))
         coordinates = indices.long().unbind(-1)
         return x[(*batches, *coordinates)]
 
@@ -118,11 +123,14 @@ def _scatter_elements(operator: Operator) -> Function:
 
     Reductions of elements that are written to one place are left to ONNX Runtime.
     """
-    operator.require(operator.get("reduction", "none") == "none")
+    reduction = operator.get("reduction", "none")
+    operator.require(reduction == "none")
     axis = operator.get("axis", 0)
 
     def scatter(x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
-        return x.scatter(axis, _from_start(indices, x.shape[axis]), updates)
+        length = x.shape[axis]
+        positions = _from_start(indices, length)
+        return x.scatter(axis, positions, updates)
 
     return scatter
 

@@ -91,21 +91,25 @@ def _crops(operator: Operator, window: Window, x: Tensor, full: Tensor) -> Pads:
     axes = len(window.stride)
     extra = tuple(operator.get("output_padding", ())) or (0,) * axes
     full_size = full.shape[2:]
-    size = tuple(operator.get("output_shape", ()))[-axes:]
+    output_shape = tuple(operator.get("output_shape", ()))
+    size = output_shape[-axes:]
     if not size and window.is_same:
-        size = _same_size(window, x.shape[2:], full_size)
+        input_size = x.shape[2:]
+        size = _same_size(window, input_size, full_size)
     crops = []
     if size:
         for axis in range(axes):
             surplus = full_size[axis] - size[axis]
             total = max(surplus + extra[axis], 0)
             before, _ = split_padding(total, upper=window.is_upper)
-            crops.append((before, surplus - before))
+            after_crop = surplus - before
+            crops.append((before, after_crop))
         return tuple(crops)
     pads = window.explicit
     if window.rule == "VALID":
         pads = ((0, 0),) * axes
-    for (before, after), more in zip(pads, extra, strict=True):
+    pairs = zip(pads, extra, strict=True)
+    for (before, after), more in pairs:
         crops.append((before, after - more))
     return tuple(crops)
 

@@ -74,7 +74,8 @@ def _layer(operator: Operator) -> Function:
     epsilon = operator.get("epsilon", 1e-5)
 
     def normalise(x: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
-        normal = functional.layer_norm(x, x.shape[axis:], eps=epsilon)
+        shape = x.shape[axis:]
+        normal = functional.layer_norm(x, shape, eps=epsilon)
         y = normal * scale
         if bias is None:
             return y
@@ -86,7 +87,8 @@ def _layer(operator: Operator) -> Function:
         axes = _axes_from(axis, x)
         variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
         y = normalise(x, scale, bias)
-        return y, mean, torch.rsqrt(variance + epsilon)
+        inverse = torch.rsqrt(variance + epsilon)
+        return y, mean, inverse
 
     # The statistics cost as much as the data: only where something needs them.
     if operator.used_outputs > 1:
@@ -100,8 +102,10 @@ def _root_mean_square(operator: Operator) -> Function:
     epsilon = operator.get("epsilon", 1e-5)
 
     def normalise(x: Tensor, scale: Tensor) -> Tensor:
-        mean_square = x.square().mean(_axes_from(axis, x), keepdim=True)
-        return x * torch.rsqrt(mean_square + epsilon) * scale
+        axes = _axes_from(axis, x)
+        mean_square = x.square().mean(axes, keepdim=True)
+        inverse = torch.rsqrt(mean_square + epsilon)
+        return x * inverse * scale
 
     return normalise
 
@@ -158,10 +162,12 @@ def _local_response(operator: Operator) -> Function:
     def normalise(x: Tensor) -> Tensor:
         # The channels become an axis of an image, along which torch pools.
         batch, channels = x.shape[:2]
-        squares = pad(x.square().reshape(batch, 1, channels, -1), pads)
+        images = x.square().reshape(batch, 1, channels, -1)
+        squares = pad(images, pads)
         means = functional.avg_pool2d(squares, (size, 1), stride=1)
         means = means.reshape(x.shape)
-        return x / torch.pow(bias + alpha * means, beta)
+        powers = torch.pow(bias + alpha * means, beta)
+        return x / powers
 
     return normalise
 

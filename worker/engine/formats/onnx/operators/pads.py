@@ -34,7 +34,8 @@ def _pad(operator: Operator) -> Function:
     ) -> Tensor:
         along = range(x.dim()) if axes is None else axes.tolist()
         filling = 0 if value is None else value.item()
-        return padded(x, pads.tolist(), along, filling)
+        listed = pads.tolist()
+        return padded(x, listed, along, filling)
 
     return pad
 
@@ -49,7 +50,8 @@ def _pairs(x: Tensor, pads: Sequence[int], axes: Sequence[int]) -> _Pairs:
     before = pads[:count]
     after = pads[count:]
     pairs = {}
-    for axis, pair in zip(axes, zip(before, after, strict=True), strict=True):
+    both_ends = zip(before, after, strict=True)
+    for axis, pair in zip(axes, both_ends, strict=True):
         pairs[axis % x.dim()] = pair
     return pairs
 

@@ -42,13 +42,15 @@ def _max(operator: Operator) -> Function:
 
     def pool(x: Tensor) -> Tensor:
         size = x.shape[2:]
-        pads = _rounded_up(operator, window, kernel, size, window.pads(size, kernel))
+        own_pads = window.pads(size, kernel)
+        pads = _rounded_up(operator, window, kernel, size, own_pads)
         padding = symmetric(pads)
         # torch's own padding takes no copy of the data.
         if padding is None or not _torch_pads(padding, kernel):
             x = pad(x, pads, -inf)
             padding = [0] * len(kernel)
-        return _MAX[len(kernel)](x, kernel, window.stride, padding, window.dilation)
+        run = _MAX[len(kernel)]
+        return run(x, kernel, window.stride, padding, window.dilation)
 
     return pool
 
@@ -76,7 +78,8 @@ def _mean(operator: Operator) -> Function:
         size = x.shape[2:]
         pads = window.pads(size, kernel)
         all_pads = _rounded_up(operator, window, kernel, size, pads)
-        sums = _sums(pad(x, all_pads), kernel, window)
+        padded = pad(x, all_pads)
+        sums = _sums(padded, kernel, window)
         is_rounded = all_pads != pads
         if not is_rounded and (counts_pads or not has_padding(pads)):
             return sums / prod(kernel)
@@ -85,7 +88,9 @@ def _mean(operator: Operator) -> Function:
         if counts_pads:
             ones = pad(ones, pads, 1.0)
             all_pads = _additional(pads, all_pads)
-        return sums / _sums(pad(ones, all_pads), kernel, window)
+        padded_ones = pad(ones, all_pads)
+        counts = _sums(padded_ones, kernel, window)
+        return sums / counts
 
     return pool
 
@@ -109,9 +114,11 @@ def _power(operator: Operator) -> Function:
 
     def pool(x: Tensor) -> Tensor:
         size = x.shape[2:]
-        pads = _rounded_up(operator, window, kernel, size, window.pads(size, kernel))
+        own_pads = window.pads(size, kernel)
+        pads = _rounded_up(operator, window, kernel, size, own_pads)
         powers = pad(x.abs() ** order, pads)
-        return _sums(powers, kernel, window).pow(1 / order)
+        sums = _sums(powers, kernel, window)
+        return sums.pow(1 / order)
 
     return pool
 
@@ -122,7 +129,8 @@ def _kernel_and_window(operator: Operator) -> tuple[tuple[int, ...], Window]:
     operator.require_floats()
     kernel = tuple(operator.get("kernel_shape"))
     operator.require(len(kernel) in _MAX)
-    return kernel, Window.of(operator, len(kernel))
+    window = Window.of(operator, len(kernel))
+    return kernel, window
 
 
 def _rounded_up(

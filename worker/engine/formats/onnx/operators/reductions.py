@@ -179,7 +179,8 @@ def _top(operator: Operator) -> Function:
         count = attribute if k is None else int(k)
         values, positions = torch.sort(x, dim=axis, descending=descending, stable=True)
         top = values.narrow(axis, 0, count)
-        return top, positions.narrow(axis, 0, count)
+        top_positions = positions.narrow(axis, 0, count)
+        return top, top_positions
 
     return run
 

@@ -71,7 +71,8 @@ def _split(operator: Operator) -> Function:
         parts = attribute if sizes is None else sizes.tolist()
         # Newer opsets state the number of parts; the node's outputs tell it too.
         if parts is None:
-            parts = _equal_parts(x.shape[axis], operator.outputs)
+            length = x.shape[axis]
+            parts = _equal_parts(length, operator.outputs)
         return torch.split(x, list(parts), axis)
 
     return split
@@ -113,7 +114,8 @@ def _unsqueeze(operator: Operator) -> Function:
         rank = x.dim() + len(along)
         sizes = list(x.shape)
         # From the first axis on, so that each one is at its place in the result.
-        for axis in sorted(axis % rank for axis in along):
+        positions = sorted(axis % rank for axis in along)
+        for axis in positions:
             sizes.insert(axis, 1)
         return x.reshape(sizes)
 
@@ -198,9 +200,11 @@ def _dropout(operator: Operator) -> Function:
     """
     training = operator.constant(2)
     is_inference = training is not None and not training
-    operator.require(not operator.has_input(2) or is_inference)
+    is_complete = not operator.has_input(2) or is_inference
+    operator.require(is_complete)
     # Before opset 10 the mask has the type of the data.
-    operator.require(operator.used_outputs == 1 or operator.opset >= 10)
+    mask_is_bool = operator.used_outputs == 1 or operator.opset >= 10
+    operator.require(mask_is_bool)
     if operator.used_outputs == 1:
         return lambda x, *_: x
     return lambda x, *_: (x, torch.ones_like(x, dtype=torch.bool))

@@ -49,11 +49,14 @@ def _resize(operator: Operator) -> Function:
     """Opset 11 and newer: to scales or to sizes, along all axes or some."""
     mode = operator.get("mode", "nearest")
     coordinates = operator.get("coordinate_transformation_mode", "half_pixel")
-    operator.require(mode in _MODES and coordinates in _COORDINATES)
+    is_known = mode in _MODES and coordinates in _COORDINATES
+    operator.require(is_known)
     # The runtime's last bit decides between two neighbours of equal distance: leave it to that.
-    operator.require(mode != "nearest" or coordinates != "half_pixel_symmetric")
+    is_decided = mode != "nearest" or coordinates != "half_pixel_symmetric"
+    operator.require(is_decided)
     operator.require(not operator.get("antialias", 0))
-    operator.require(operator.get("keep_aspect_ratio_policy", "stretch") == "stretch")
+    policy = operator.get("keep_aspect_ratio_policy", "stretch")
+    operator.require(policy == "stretch")
     operator.require_floats()
     listed_axes = operator.get("axes")
     interpolate = _interpolation(operator, mode)
@@ -67,7 +70,8 @@ def _resize(operator: Operator) -> Function:
         axes = _resized_axes(x, listed_axes)
         old_sizes = [x.shape[axis] for axis in axes]
         new_sizes, factors = _sizes_and_factors(old_sizes, scales, sizes)
-        for axis, size, factor in zip(axes, new_sizes, factors, strict=True):
+        resized = zip(axes, new_sizes, factors, strict=True)
+        for axis, size, factor in resized:
             if size != x.shape[axis] or factor != 1.0:
                 positions = _positions(coordinates, x.shape[axis], size, factor)
                 x = interpolate(x, axis, positions)
@@ -97,13 +101,15 @@ def _sizes_and_factors(
     factors: list[float] = []
     if sizes is not None and sizes.numel():
         new_sizes = sizes.tolist()
-        for old, new in zip(old_sizes, new_sizes, strict=True):
+        pairs = zip(old_sizes, new_sizes, strict=True)
+        for old, new in pairs:
             factors.append(new / old)
         return new_sizes, factors
     # The specification requires one of both.
     assert scales is not None
     factors = scales.tolist()
-    for old, factor in zip(old_sizes, factors, strict=True):
+    old_and_factors = zip(old_sizes, factors, strict=True)
+    for old, factor in old_and_factors:
         new_sizes.append(int(old * factor))
     return new_sizes, factors
 
@@ -177,7 +183,8 @@ def _positions(coordinates: str, old_size: int, new_size: int, factor: float) ->
     new = torch.arange(new_size, dtype=torch.float32)
     if coordinates == "align_corners":
         if new_size > 1:
-            return new * (old_size - 1) / (new_size - 1)
+            steps = new_size - 1
+            return new * (old_size - 1) / steps
         return torch.zeros(1)
     if coordinates == "asymmetric":
         return new / factor
@@ -187,7 +194,8 @@ def _positions(coordinates: str, old_size: int, new_size: int, factor: float) ->
     if coordinates == "half_pixel_symmetric":
         # The centre of the output is on that of the input.
         exact_size = torch.tensor(factor) * old_size
-        offset = old_size / 2 * (1 - new_size / exact_size)
+        share = new_size / exact_size
+        offset = old_size / 2 * (1 - share)
         old = offset + old
     return old - 0.5
 
@@ -201,10 +209,14 @@ def _linear(x: Tensor, axis: int, positions: Tensor) -> Tensor:
     last = x.shape[axis] - 1
     positions = positions.clamp(0, last)
     lower = positions.floor()
-    share = _along(axis, x, (positions - lower).to(x.dtype))
-    below = x.index_select(axis, lower.long())
-    above = x.index_select(axis, (lower.long() + 1).clamp(max=last))
-    return below + (above - below) * share
+    offset = (positions - lower).to(x.dtype)
+    share = _along(axis, x, offset)
+    below_index = lower.long()
+    below = x.index_select(axis, below_index)
+    above_index = (below_index + 1).clamp(max=last)
+    above = x.index_select(axis, above_index)
+    difference = above - below
+    return below + difference * share
 
 
 def _along(axis: int, x: Tensor, values: Tensor) -> Tensor:
@@ -225,17 +237,22 @@ def _cubic(
     lower = positions.floor()
     share = (positions - lower).double()
     steps = range(-1, 3)
-    weights = torch.stack([_keys_weights((share - step).abs(), a) for step in steps])
-    elements = torch.stack([lower.long() + step for step in steps])
+    kernel = [_keys_weights((share - step).abs(), a) for step in steps]
+    weights = torch.stack(kernel)
+    indices = [lower.long() + step for step in steps]
+    elements = torch.stack(indices)
     # Elements outside of the data have no weight, or are those at its ends.
     if inside_only:
-        weights = weights * ((elements >= 0) & (elements < size))
+        is_inside = (elements >= 0) & (elements < size)
+        weights = weights * is_inside
         weights = weights / weights.sum(0)
     elements = elements.clamp(0, size - 1)
     parts = []
-    for element, weight in zip(elements, weights.to(x.dtype), strict=True):
+    rounded = weights.to(x.dtype)
+    for element, weight in zip(elements, rounded, strict=True):
         part = x.index_select(axis, element)
-        parts.append(part * _along(axis, x, weight))
+        spread = _along(axis, x, weight)
+        parts.append(part * spread)
     return torch.stack(parts).sum(0)
 
 
@@ -245,8 +262,11 @@ def _keys_weights(distance: Tensor, a: float) -> Tensor:
     >>> _keys_weights(torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0]), -0.5).tolist()
     [1.0, 0.5625, 0.0, -0.0625, 0.0]
     """
-    near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
-    far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
+    near_slope = (a + 2) * distance - (a + 3)
+    near = near_slope * distance**2 + 1
+    far_curve = a * distance - 5 * a
+    far_slope = far_curve * distance + 8 * a
+    far = far_slope * distance - 4 * a
     outside = torch.zeros_like(distance)
     beyond_one = torch.where(distance < 2, far, outside)
     return torch.where(distance <= 1, near, beyond_one)

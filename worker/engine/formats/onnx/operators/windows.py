@@ -33,11 +33,14 @@ class Window:
         pads = tuple(operator.get("pads", ())) or no_pads
         before = pads[:axes]
         after = pads[axes:]
+        stride = tuple(operator.get("strides", ()))
+        dilation = tuple(operator.get("dilations", ()))
+        explicit = tuple(zip(before, after, strict=True))
         return cls(
-            stride=tuple(operator.get("strides", ())) or ones,
-            dilation=tuple(operator.get("dilations", ())) or ones,
+            stride=stride or ones,
+            dilation=dilation or ones,
             rule=operator.get("auto_pad", "NOTSET") or "NOTSET",
-            explicit=tuple(zip(before, after, strict=True)),
+            explicit=explicit,
         )
 
     @property

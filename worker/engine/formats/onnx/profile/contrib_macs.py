@@ -35,13 +35,15 @@ def _convolution(node: NodeProto, shapes: Sequence[Shape | None]) -> int:
 def _by_output_positions(_: NodeProto, shapes: Sequence[Shape | None]) -> int:
     """Count a convolution whose output has the channels second: each weight at each position."""
     w, y = present(shapes, 2)
-    return prod(w) * y[0] * prod(y[2:])
+    positions = prod(y[2:])
+    return prod(w) * y[0] * positions
 
 
 def _by_last_channels(_: NodeProto, shapes: Sequence[Shape | None]) -> int:
     """Count a convolution whose output has the channels last: each weight at each position."""
     w, y = present(shapes, 2)
-    return prod(w) * prod(y[:-1])
+    positions = prod(y[:-1])
+    return prod(w) * positions
 
 
 def _gemm(node: NodeProto, shapes: Sequence[Shape | None]) -> int:
@@ -69,7 +71,9 @@ def _fused_matmul(node: NodeProto, shapes: Sequence[Shape | None]) -> int:
     120
     """
     left, right = present(shapes, 2)
-    return matmul_macs(_moved(node, left, "A"), _moved(node, right, "B"))
+    a = _moved(node, left, "A")
+    b = _moved(node, right, "B")
+    return matmul_macs(a, b)
 
 
 def _moved(node: NodeProto, shape: Shape, operand: str) -> Shape:
@@ -81,16 +85,21 @@ def _moved(node: NodeProto, shape: Shape, operand: str) -> Shape:
         return shape
     moved = list(shape)
     if integer(node, f"transBatch{operand}", 0):
-        moved.insert(len(moved) - 2, moved.pop(0))
+        first = moved.pop(0)
+        moved.insert(len(moved) - 2, first)
     if integer(node, f"trans{operand}", 0):
-        moved[-2:] = reversed(moved[-2:])
+        last_two = moved[-2:]
+        moved[-2:] = reversed(last_two)
     return tuple(moved)
 
 
 def _blocks(node: NodeProto, shapes: Sequence[Shape | None]) -> int:
     """Count a product with a packed weight, whose sizes are the attributes K and N."""
     (x,) = present(shapes, 1)
-    return prod(x[:-1]) * integer(node, "K", 0) * integer(node, "N", 0)
+    inner = integer(node, "K", 0)
+    outputs = integer(node, "N", 0)
+    rows = prod(x[:-1])
+    return rows * inner * outputs
 
 
 def _attention(node: NodeProto, shapes: Sequence[Shape | None]) -> int:
@@ -108,9 +117,12 @@ def _attention(node: NodeProto, shapes: Sequence[Shape | None]) -> int:
     batch, rows, inputs = x
     past = shapes[2] if len(shapes) > 2 else None
     columns = rows + (past[3] if past is not None else 0)
-    widths = integers(node, "qkv_hidden_sizes") or (w[1] // 3,) * 3
+    equal_widths = (w[1] // 3,) * 3
+    widths = integers(node, "qkv_hidden_sizes") or equal_widths
     projections = batch * rows * inputs * w[1]
-    return projections + batch * rows * columns * (widths[0] + widths[2])
+    products = batch * rows * columns
+    both_widths = widths[0] + widths[2]
+    return projections + products * both_widths
 
 
 def _multi_head_attention(_: NodeProto, shapes: Sequence[Shape | None]) -> int:
@@ -124,7 +136,8 @@ def _multi_head_attention(_: NodeProto, shapes: Sequence[Shape | None]) -> int:
     (query,) = present(shapes, 1)
     key, value, past = shapes[1:]
     batch, rows = query[:2]
-    width = prod(query[2:]) // (3 if len(query) == 5 else 1)
+    packed = 3 if len(query) == 5 else 1
+    width = prod(query[2:]) // packed
     columns, value_width = rows, width
     if key is not None:
         columns = key[2] if len(key) == 4 else key[1]
@@ -132,7 +145,8 @@ def _multi_head_attention(_: NodeProto, shapes: Sequence[Shape | None]) -> int:
         value_width = value[2] if len(value) == 3 else value[1] * value[3]
     if past is not None:
         columns += past[2]
-    return batch * rows * columns * (width + value_width)
+    products = batch * rows * columns
+    return products * (width + value_width)
 
 
 def _grouped_attention(node: NodeProto, shapes: Sequence[Shape | None]) -> int:
@@ -148,14 +162,17 @@ def _grouped_attention(node: NodeProto, shapes: Sequence[Shape | None]) -> int:
     heads = integer(node, "num_heads", 0)
     key_heads = integer(node, "kv_num_heads", 0)
     if key is None:
-        width = width * heads // max(heads + 2 * key_heads, 1)
-    return 2 * batch * rows * present_key[2] * width
+        heads_of_all = heads + 2 * key_heads
+        width = width * heads // max(heads_of_all, 1)
+    columns = present_key[2]
+    return 2 * batch * rows * columns * width
 
 
 def _distances(_: NodeProto, shapes: Sequence[Shape | None]) -> int:
     """Count one squared difference per pair of rows and column, of `(rows, columns)` each."""
     left, right = present(shapes, 2)
-    return left[0] * right[0] * left[1]
+    pairs = left[0] * right[0]
+    return pairs * left[1]
 
 
 _FUSED_PRODUCT = CountingRule(_fused_matmul, FUSED)

@@ -53,7 +53,8 @@ def count(model: ModelProto, inputs: Inputs, source: Path) -> CountedModel:
     plain = without_declared_shapes(model)
     paths = _counted_paths(model, plain, inputs, source)
     nodes = [counted.nodes for counted in paths]
-    profile, site_nodes = merge_sites(plain.graph, nodes, own_opset(model))
+    opset = own_opset(model)
+    profile, site_nodes = merge_sites(plain.graph, nodes, opset)
     costs = profile.execution_paths
     # Running the model to find its path takes time that a single one does not need.
     if len(paths) == 1:
@@ -61,7 +62,8 @@ def count(model: ModelProto, inputs: Inputs, source: Path) -> CountedModel:
     for counted in paths:
         if is_taken(counted.path, inputs, source):
             return CountedModel(profile, site_nodes, counted.path)
-    dearest = paths[costs.index(max(costs))]
+    number = costs.index(max(costs))
+    dearest = paths[number]
     return CountedModel(profile, site_nodes, dearest.path)
 
 

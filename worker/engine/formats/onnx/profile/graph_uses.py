@@ -36,8 +36,10 @@ def path_uses(model: ModelProto, inputs: Inputs, source: Path) -> Iterator[NodeU
         InputShapeError: the model cannot take these inputs.
         Refusal: `model_invalid` for a model that contradicts itself.
     """
-    input_shapes = {name: array.shape for name, array in inputs.items()}
-    graph = infer_shapes(model, input_shapes).graph
+    named_inputs = inputs.items()
+    input_shapes = {name: array.shape for name, array in named_inputs}
+    inferred = infer_shapes(model, input_shapes)
+    graph = inferred.graph
     shapes = declared_shapes(graph)
     known = constants(graph)
     unknown = _unknown_operands(graph.node, shapes)
@@ -45,7 +47,8 @@ def path_uses(model: ModelProto, inputs: Inputs, source: Path) -> Iterator[NodeU
         # The runtime stops at contradictions as well, but our messages are clearer.
         for use in _uses(graph, ChainMap(shapes), known, 1, None):
             counted_node(use)
-        shapes.update(measure_shapes(model, unknown, inputs, source))
+        measured = measure_shapes(model, unknown, inputs, source)
+        shapes.update(measured)
     yield from _uses(graph, ChainMap(shapes), known, 1, None)
 
 

@@ -52,8 +52,10 @@ class _Collection:
                 self.weight_keys[use.weight.origin].add(key)
             if site is None:
                 continue
-            self.outputs[key][use.node.output[0]] = None
-            sites[key] = _joined(sites.get(key), site)
+            output = use.node.output[0]
+            self.outputs[key][output] = None
+            earlier = sites.get(key)
+            sites[key] = _joined(earlier, site)
         self.paths.append(sites)
 
     def merged(self) -> dict[Hashable, Site]:
@@ -111,7 +113,8 @@ def _uncounted(graph: GraphProto, counted: Iterable[Iterable[str]]) -> dict[str,
         counted_outputs.update(outputs)
     uncounted: Counter[str] = Counter()
     for node in all_nodes(graph.node):
-        if counted_outputs.isdisjoint(node.output[:1]):
+        first_output = node.output[:1]
+        if counted_outputs.isdisjoint(first_output):
             uncounted[operator(node)] += 1
     return dict(uncounted)
 
@@ -134,8 +137,11 @@ def _site_key(use: NodeUse, site: Site | None) -> Hashable:
         # A node that is not replaced is a site of its own.
         return (*node.output, object) if node.output else object()
     # One weight with two scales is two layers.
-    scales = (number(node, "alpha", 1.0), number(node, "beta", 1.0))
-    way = (node.op_type, linear.is_transposed(node), scales, site.convolution)
+    alpha = number(node, "alpha", 1.0)
+    beta = number(node, "beta", 1.0)
+    scales = (alpha, beta)
+    is_transposed = linear.is_transposed(node)
+    way = (node.op_type, is_transposed, scales, site.convolution)
     operands = []
     for name in node.input[1:3]:
         constant = use.constants.get(name)
@@ -157,9 +163,8 @@ def _merged(along_paths: Sequence[Site | None], *, shared: bool) -> Site:
     # The dearest path bounds the cost, so it decides.
     called = [site for site in along_paths if site is not None]
     dearest = max(called, key=lambda site: site.macs)
-    are_proportional = all(
-        _is_proportional(site.calls, dearest.calls) for site in called
-    )
+    proportional = [_is_proportional(site.calls, dearest.calls) for site in called]
+    are_proportional = all(proportional)
     reason = dearest.reason
     if reason is None and shared:
         reason = SHARED

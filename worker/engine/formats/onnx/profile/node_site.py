@@ -74,16 +74,20 @@ def _other(use: NodeUse, rule: CountingRule, runs: int) -> Site:
     """Return the site of an operator that is no layer, named after its weight if it has one."""
     node = use.node
     try:
-        macs = runs * rule.macs(node, use.rule_shapes(rule))
+        shapes = use.rule_shapes(rule)
+        macs = runs * rule.macs(node, shapes)
     except ValueError as error:
         raise InputShapeError(f"{use.label}: {error}") from error
     # An Einsum may have its weight at any place.
     places = (rule.weight, *rule.inputs) if rule.reason == EINSUM else (rule.weight,)
-    for weight in (input_name(node, place) for place in places):
+    names = [input_name(node, place) for place in places]
+    for weight in names:
         if weight in use.constants:
-            return _kept(use, weight, use.constants[weight].shape, macs, rule.reason)
+            shape = use.constants[weight].shape
+            return _kept(use, weight, shape, macs, rule.reason)
     # How a product of activations is written is not the reason to keep it.
-    reason = NO_WEIGHT if rule.reason in (EINSUM, FUSED) else rule.reason
+    is_product = rule.reason in (EINSUM, FUSED)
+    reason = NO_WEIGHT if is_product else rule.reason
     return _kept(use, node.output[0], (), macs, reason)
 
 
@@ -141,7 +145,8 @@ def _product(use: NodeUse, left: Shape, right: Shape, runs: int) -> Site:
         return _kept(use, left_name, left, macs, LEFT_FACTOR)
     if right_is_stored:
         return _kept(use, right_name, right, macs, NO_MATRIX)
-    return _kept(use, use.node.output[0], (), macs, NO_WEIGHT)
+    output = use.node.output[0]
+    return _kept(use, output, (), macs, NO_WEIGHT)
 
 
 def _kept(use: NodeUse, name: str, weight_shape: Shape, macs: int, reason: str) -> Site:

@@ -84,5 +84,6 @@ def cost_operands(node: NodeProto) -> list[str]:
     if rule is not None and rule.is_complete(node):
         return [name for name in rule.operands(node) if name]
     if kind in LAYERS and len(node.input) >= 2:
-        return list(node.input[:2])
+        first_two = node.input[:2]
+        return list(first_two)
     return []

@@ -14,7 +14,8 @@ def present(shapes: Sequence[Shape | None], number: int) -> list[Shape]:
     Raises:
         ValueError: one is omitted.
     """
-    first = [shape for shape in shapes[:number] if shape is not None]
+    leading = shapes[:number]
+    first = [shape for shape in leading if shape is not None]
     if len(first) < number:
         raise ValueError(f"{len(first)} operands instead of {number}")
     return first
@@ -31,7 +32,8 @@ def recurrent(_: NodeProto, shapes: Sequence[Shape | None]) -> int:
     """
     x, w, r = present(shapes, 3)
     have_three_axes = len(x) == len(w) == len(r) == 3
-    if not have_three_axes or x[2] not in w[1:]:
+    sizes = w[1:]
+    if not have_three_axes or x[2] not in sizes:
         raise ValueError(f"shapes {x}, {w} and {r} fit no recurrent layer")
     macs_per_row = prod(w) + prod(r)
     steps, batch, _inputs = x

@@ -71,15 +71,19 @@ def einsum(node: NodeProto, shapes: Sequence[Shape | None]) -> int:
     terms = inputs.split(",")
     if len(terms) != len(operands):
         raise ValueError(f"{len(operands)} operands for {len(terms)} terms")
-    labels = [_labels(term, shape) for term, shape in zip(terms, operands, strict=True)]
+    pairs = zip(terms, operands, strict=True)
+    labels = [_labels(term, shape) for term, shape in pairs]
     sizes = _sizes(labels, operands)
-    kept = _result_labels(inputs, labels, result if arrow else None)
+    result_term = result if arrow else None
+    kept = _result_labels(inputs, labels, result_term)
     total = 0
     left = set(labels[0])
     for position, right in enumerate(labels[1:], start=1):
         joined = left | set(right)
-        total += prod(sizes[label] for label in joined)
-        later = kept.union(*labels[position + 1 :])
+        joined_sizes = [sizes[label] for label in joined]
+        total += prod(joined_sizes)
+        rest = labels[position + 1 :]
+        later = kept.union(*rest)
         left = joined & later
     return total
 
@@ -113,7 +117,8 @@ def _result_labels(
             label for label in inputs if label.isalpha() and inputs.count(label) == 1
         }
         return frozenset(named | hidden)
-    named = set(result.replace(".", ""))
+    explicit = result.replace(".", "")
+    named = set(explicit)
     return frozenset(named | hidden if "..." in result else named)
 
 
@@ -130,7 +135,8 @@ def _labels(term: str, shape: Shape) -> list[str]:
     hidden = len(shape) - named
     if hidden < 0 or (hidden and not dots):
         raise ValueError(f"{term!r} for an operand of shape {shape}")
-    under_dots = [f"...{number}" for number in range(hidden, 0, -1)]
+    numbers = range(hidden, 0, -1)
+    under_dots = [f"...{number}" for number in numbers]
     return [*before, *under_dots, *after]
 
 
@@ -166,7 +172,8 @@ def _attention(node: NodeProto, shapes: Sequence[Shape | None]) -> int:
 def _causal_convolution(_: NodeProto, shapes: Sequence[Shape | None]) -> int:
     """Each position is multiplied by the depthwise kernel; x is `(batch, channels, positions)`."""
     x, w = present(shapes, 2)
-    return x[0] * prod(x[2:]) * prod(w)
+    positions = prod(x[2:])
+    return x[0] * positions * prod(w)
 
 
 def _table_product(node: NodeProto, shapes: Sequence[Shape | None]) -> int:

@@ -23,7 +23,8 @@ def load(path: Path) -> Runner:
     Raises:
         Refusal: `model_invalid` where the runtime refuses the file, now or when it is run.
     """
-    opened = session(_runnable(skeleton(path)), path)
+    runnable = _runnable(skeleton(path))
+    opened = session(runnable, path)
     names = [output.name for output in opened.get_outputs()]
 
     def run(inputs: Inputs) -> dict[str, NDArray[np.generic]]:
@@ -32,7 +33,8 @@ def load(path: Path) -> Runner:
         except RUNTIME_ERRORS as error:
             raise refused("run", error) from error
         outputs: dict[str, NDArray[np.generic]] = {}
-        for name, result in zip(names, results, strict=True):
+        named_results = zip(names, results, strict=True)
+        for name, result in named_results:
             outputs.update(_arrays(name, result))
         return outputs
 
@@ -54,7 +56,8 @@ def _arrays(name: str, result: Any) -> Iterator[tuple[str, NDArray[np.generic]]]
             yield f"{name}_{key}", np.asarray(value)
     elif isinstance(result, list) and result and isinstance(result[0], dict):
         for key in result[0]:
-            yield f"{name}_{key}", np.asarray([row[key] for row in result])
+            column = [row[key] for row in result]
+            yield f"{name}_{key}", np.asarray(column)
     elif isinstance(result, list):
         for place, item in enumerate(result):
             yield from _arrays(f"{name}_{place}", item)

@@ -77,7 +77,8 @@ def _decompress(source: Path, target: Path) -> None:
     with zipfile.ZipFile(source) as packed, zipfile.ZipFile(target, "w") as plain:
         for name, info in plain_files(packed):
             with packed.open(info) as member:
-                _add_to_zip(plain, name, _read_chunks(member))
+                content = _read_chunks(member)
+                _add_to_zip(plain, name, content)
 
 
 def write(model: ModelProto, archive: Bundle, source: Path, target: Path) -> None:
@@ -94,14 +95,14 @@ def write(model: ModelProto, archive: Bundle, source: Path, target: Path) -> Non
     data_name = _data_name(archive, used)
     skeleton, data = _split_data(model, source, data_name)
     serialised = skeleton.SerializeToString()
-    files = [_File(archive.model.name, len(serialised), [serialised])]
+    size_of_skeleton = len(serialised)
+    files = [_File(archive.model.name, size_of_skeleton, [serialised])]
     if data is not None:
         files.append(data)
     # Files that nothing refers to, such as a tokeniser, belong to the user.
     replaced = {*used, archive.model.name}
-    others = [
-        member for name, member in archive.members.items() if name not in replaced
-    ]
+    named_members = archive.members.items()
+    others = [member for name, member in named_members if name not in replaced]
     files += [_copied(member, source) for member in others]
     _pack(target, archive.kind, files)
 
@@ -128,19 +129,23 @@ def _split_data(
     location = data_name.rpartition("/")[2]
     pieces: list[Iterable[bytes]] = []
     size = 0
-    for tensor, reference in zip(_tensors(model), _tensors(skeleton), strict=True):
+    pairs = zip(_tensors(model), _tensors(skeleton), strict=True)
+    for tensor, reference in pairs:
         length = _stored_bytes(tensor)
         if not is_external(tensor) and length < LARGE_TENSOR_BYTES:
             continue
         padding = -size % _ALIGNMENT
         reference.ClearField("raw_data")
-        set_reference(reference, location, Extent(size + padding, length))
+        extent = Extent(size + padding, length)
+        set_reference(reference, location, extent)
         pieces.append([bytes(padding)])
-        pieces.append(_elements(tensor, source))
+        elements = _elements(tensor, source)
+        pieces.append(elements)
         size += padding + length
     if not pieces:
         return skeleton, None
-    return skeleton, _File(data_name, size, chain.from_iterable(pieces))
+    content = chain.from_iterable(pieces)
+    return skeleton, _File(data_name, size, content)
 
 
 def _tensors(model: ModelProto) -> Iterator[TensorProto]:

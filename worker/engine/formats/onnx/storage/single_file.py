@@ -63,17 +63,20 @@ def chunks(segments: Iterable[Segment], source: Path) -> Iterator[bytes]:
 
 def _with_data(view: memoryview, start: int, end: int) -> list[Segment]:
     """Return a serialised TensorProto with its raw data in the place of its reference."""
-    tensor = TensorProto.FromString(bytes(view[start:end]))
+    serialised = bytes(view[start:end])
+    tensor = TensorProto.FromString(serialised)
     if not is_external(tensor):
-        return [bytes(view[start:end])]
+        return [serialised]
     extent = extent_of(tensor)
     # An unedited model must come back byte for byte, so fields stay ordered by number.
     before: list[Segment] = []
     after: list[Segment] = []
     for field in protobuf.fields(view, start, end):
-        if field.number in (TENSOR_EXTERNAL_DATA, TENSOR_DATA_LOCATION):
+        references = (TENSOR_EXTERNAL_DATA, TENSOR_DATA_LOCATION)
+        if field.number in references:
             continue
         side = before if field.number < TENSOR_RAW_DATA else after
-        side.append(bytes(view[field.start : field.end]))
+        content = bytes(view[field.start : field.end])
+        side.append(content)
     header = field_header(TENSOR_RAW_DATA, extent.length)
     return [*before, header, extent, *after]

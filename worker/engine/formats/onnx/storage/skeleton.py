@@ -112,23 +112,28 @@ def _replace_weights(source: _Source, start: int, end: int) -> bytes:
     except protobuf.MalformedMessage as error:
         detail = f"the file is damaged: {error}"
         raise invalid_file(detail, "bytes that are no ONNX model") from error
-    return b"".join(segment for segment in segments if isinstance(segment, bytes))
+    parts = [segment for segment in segments if isinstance(segment, bytes)]
+    return b"".join(parts)
 
 
 def _with_reference(view: memoryview, start: int, end: int, source: _Source) -> bytes:
     """Return a serialised TensorProto with a reference in the place of large data."""
     fields = list(protobuf.fields(view, start, end))
     if any(_marks_external(view, field) for field in fields):
-        tensor = TensorProto.FromString(bytes(view[start:end]))
+        serialised = bytes(view[start:end])
+        tensor = TensorProto.FromString(serialised)
         _resolve(tensor, source)
         return tensor.SerializeToString()
     # Small tensors stay: shapes and axes must be known without the file.
     data = _data_field(view, fields)
-    if data is None or data.end - data.value < LARGE_TENSOR_BYTES:
+    if data is None:
+        return bytes(view[start:end])
+    length = data.end - data.value
+    if length < LARGE_TENSOR_BYTES:
         return bytes(view[start:end])
     others = [bytes(view[field.start : field.end]) for field in fields if field != data]
     reference = TensorProto()
-    extent = Extent(data.value, data.end - data.value)
+    extent = Extent(data.value, length)
     set_reference(reference, source.location, extent)
     return b"".join([*others, reference.SerializeToString()])
 
@@ -206,7 +211,8 @@ def _resolve(tensor: TensorProto, source: _Source, *, inline: bool = False) -> N
         raise invalid_file(detail, str(entries)[:200]) from error
     start, end = member.extent
     first = start + offset
-    if min(offset, length) < 0 or first + length > end:
+    last = first + length
+    if min(offset, length) < 0 or last > end:
         raise invalid_file(
             f"the data of {tensor.name!r} ends after the file {location[:80]!r}",
             f"{length} bytes from byte {offset} of {member.size}",
@@ -216,7 +222,7 @@ def _resolve(tensor: TensorProto, source: _Source, *, inline: bool = False) -> N
         return
     tensor.ClearField("external_data")
     tensor.ClearField("data_location")
-    tensor.raw_data = bytes(source.view[first : first + length])
+    tensor.raw_data = bytes(source.view[first:last])
 
 
 def _needed_bytes(tensor: TensorProto) -> int:

@@ -105,7 +105,8 @@ def _is_constant(view: memoryview, start: int, end: int) -> bool:
             operator = bytes(view[field.value : field.end])
         elif field.number == _NODE_DOMAIN:
             domain = bytes(view[field.value : field.end])
-    return operator == b"Constant" and domain.decode(errors="replace") in OWN_DOMAINS
+    domain_name = domain.decode(errors="replace")
+    return operator == b"Constant" and domain_name in OWN_DOMAINS
 
 
 def _total_length(segments: Sequence[Segment]) -> int:

@@ -111,7 +111,8 @@ def _interpreted(
     """Make a function of the node with all that is inside it, for torch's interpreter to run."""
     graph = _C.Graph()
     inputs = [_add_input(graph, value.type()) for value in values]
-    inner = {value.unique(): own for value, own in zip(values, inputs, strict=True)}
+    pairs = zip(values, inputs, strict=True)
+    inner = {value.unique(): own for value, own in pairs}
     clone = graph.createClone(node, lambda value: inner[value.unique()])
     graph.insertNode(clone)
     outputs = list(clone.outputs())
@@ -120,7 +121,8 @@ def _interpreted(
     graph.insertNode(packing)
     packed = packing.output()
     types = [output.type() for output in outputs]
-    packed.setType(_C.TupleType(types))
+    tuple_type = _C.TupleType(types)
+    packed.setType(tuple_type)
     graph.registerOutput(packed)
     function = _C._create_function_from_graph("step", graph)
 
@@ -151,5 +153,7 @@ def _add_input(graph: Any, kind: Any) -> Value:  # noqa: ANN401 - not in torch's
 
 def _positions(node: Node, values: Sequence[Value]) -> tuple[int, ...]:
     """Return the position of each input of the node among the values that it captures."""
-    order = {value.unique(): index for index, value in enumerate(values)}
-    return tuple(order[value.unique()] for value in node.inputs())
+    numbered = enumerate(values)
+    order = {value.unique(): index for index, value in numbered}
+    positions = [order[value.unique()] for value in node.inputs()]
+    return tuple(positions)

@@ -26,12 +26,14 @@ def run_on_processor(module: RecursiveScriptModule) -> None:
 
 def move_to_processor(graph: Any) -> None:  # noqa: ANN401 - torch's stubs lack some of its methods
     """Replace other devices in a graph by the processor."""
-    for node in list(nodes(graph)):
-        if node.kind() == "prim::Constant" and _is_other(literal(node.output())):
+    all_nodes_now = list(nodes(graph))
+    for node in all_nodes_now:
+        kind = node.kind()
+        if kind == "prim::Constant" and _is_other(literal(node.output())):
             constant = graph.insertConstant(_PROCESSOR)
             constant.node().moveBefore(node)
             node.output().replaceAllUsesWith(constant)
-        elif node.kind() == "aten::cuda":
+        elif kind == "aten::cuda":
             node.output().replaceAllUsesWith(node.inputsAt(0))
             node.destroy()
 

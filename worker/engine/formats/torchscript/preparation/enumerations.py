@@ -45,10 +45,12 @@ def _answer(method: Method, node: Node) -> bool | None:
     same = _COMPARISONS.get(node.kind())
     if same is None or not all(is_enumeration(value) for value in node.inputs()):
         return None
-    left, right = (_member(method, value) for value in node.inputs())
+    members = [_member(method, value) for value in node.inputs()]
+    left, right = members
     if left is None or right is None:
         return None
-    return bool(same == (left == right))
+    are_equal = left == right
+    return bool(same == are_equal)
 
 
 def _member(method: Method, value: Value) -> Any:  # noqa: ANN401 - not in torch's stubs

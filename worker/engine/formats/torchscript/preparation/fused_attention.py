@@ -50,12 +50,15 @@ def _leave_out_weights(graph: Any, node: Node) -> None:  # noqa: ANN401 - not in
 def _replace(graph: Any, node: Node, function: Callable[..., Any]) -> None:  # noqa: ANN401 - not in torch's stubs
     """Put the graph of a function in a node's place."""
     graph.setInsertPoint(node)
-    (result,) = graph.insertGraph(_graph_of(function), list(node.inputs()))
+    operands = list(node.inputs())
+    replacing = _graph_of(function)
+    (result,) = graph.insertGraph(replacing, operands)
     graph.setInsertPoint(graph.block())
     results = [result]
     if node.outputsSize() > 1:
         results = list(result.node().inputs())
-    for old, new in zip(node.outputs(), results, strict=True):
+    pairs = zip(node.outputs(), results, strict=True)
+    for old, new in pairs:
         old.replaceAllUsesWith(new)
     node.destroy()
 

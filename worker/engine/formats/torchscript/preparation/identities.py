@@ -70,7 +70,8 @@ def _is_same_node(one: Node, other: Node) -> bool:
 
 def _result(block: Any, value: Value, owner: Node) -> Value:  # noqa: ANN401 - not in torch's stubs
     """Return the value that a branch gives for an output of its owner."""
-    position = [each.unique() for each in owner.outputs()].index(value.unique())
+    numbers = [each.unique() for each in owner.outputs()]
+    position = numbers.index(value.unique())
     results: list[Value] = list(block.outputs())
     return results[position]
 

@@ -41,7 +41,8 @@ def mask_padding(graph: Any) -> None:  # noqa: ANN401 - not in torch's stubs
     """
     packing = [node for node in nodes(graph) if node.kind() == _PACKS]
     for node in packing:
-        layers = _layers_of(node.output())
+        output = node.output()
+        layers = _layers_of(output)
         if layers is None:
             continue
         data, keeps, _ = node.inputs()
@@ -52,9 +53,10 @@ def mask_padding(graph: Any) -> None:  # noqa: ANN401 - not in torch's stubs
         for layer in layers:
             layer.replaceInput(_MASK, padding)
             layer.replaceInput(_MASK_TYPE, kind)
-        for use in layers[-1].output().uses():
+        last = layers[-1].output()
+        for use in last.uses():
             _fill_padding(graph, use.user, padding)
-        node.output().replaceAllUsesWith(data)
+        output.replaceAllUsesWith(data)
         node.destroy()
 
 
@@ -68,7 +70,8 @@ def _layers_of(packed: Value) -> list[Node] | None:
         if len(users) != 1 or users[0].kind() != _LAYER:
             return None
         [layer] = users
-        if not layer.inputsAt(_MASK).node().mustBeNone():
+        mask = layer.inputsAt(_MASK)
+        if not mask.node().mustBeNone():
             return None
         layers.append(layer)
         packed = layer.output()

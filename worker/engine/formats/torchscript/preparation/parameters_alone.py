@@ -82,8 +82,10 @@ class _Folding:
         self._settled: dict[int, Node] = {}
         for node in nodes(method.graph):
             if self._is_settled(node):
-                self._settled |= {value.unique(): node for value in node.outputs()}
-        self._order = {number: index for index, number in enumerate(self._settled)}
+                outputs = node.outputs()
+                self._settled |= {value.unique(): node for value in outputs}
+        positions = enumerate(self._settled)
+        self._order = {number: index for index, number in positions}
 
     def folded(self) -> Iterator[Computed]:
         """Put the constants into the graph, and yield them."""
@@ -123,18 +125,22 @@ class _Folding:
         except (NoProgramError, *TORCH_ERRORS):
             return
         fact = self._facts[value.unique()]
-        is_written = self._is_written(fact.sources.values())
-        if not isinstance(fact.content, Tensor) or not fact.sources or is_written:
+        source_values = fact.sources.values()
+        is_written = self._is_written(source_values)
+        content = fact.content
+        if not isinstance(content, Tensor) or not fact.sources or is_written:
             return
-        weight = self._weights.setdefault(fact.recipe, fact.content.detach().clone())
+        copy = content.detach().clone()
+        weight = self._weights.setdefault(fact.recipe, copy)
         graph: Any = self._method.graph  # torch's stubs lack some of its methods
         constant = graph.insertConstant(weight)
         constant.node().moveAfter(value.node())
         node.replaceInput(position, constant)
         # What follows from the operand follows from its constant too.
-        self._facts[constant.unique()] = fact
+        number = constant.unique()
+        self._facts[number] = fact
         paths = tuple(fact.sources)
-        self._method.computed[constant.unique()] = layer_path(paths)
+        self._method.computed[number] = layer_path(paths)
         yield Computed(constant, value, paths)
 
     def _needed(self, value: Value) -> list[Node]:
@@ -160,18 +166,24 @@ class _Folding:
             NoProgramError: a method writes what it reads, or it runs code of the file's own.
         """
         if node.kind() in _LEAVES:
-            self._facts[node.output().unique()] = self._stored(node.output())
+            output = node.output()
+            number = output.unique()
+            self._facts[number] = self._stored(output)
             return
-        inputs = list({each.unique(): each for each in node.inputs()}.values())
+        by_number = {each.unique(): each for each in node.inputs()}
+        inputs = list(by_number.values())
         facts = [self._facts[each.unique()] for each in inputs]
         call = node_call(node, inputs)
         with torch.no_grad():
-            results = call(*(fact.content for fact in facts))
+            contents = [fact.content for fact in facts]
+            results = call(*contents)
         sources: dict[str, Value] = {}
         for fact in facts:
             sources.update(fact.sources)
-        recipes = ",".join(self._facts[each.unique()].recipe for each in node.inputs())
-        recipe = sha256(f"{node.kind()}({recipes})".encode()).hexdigest()
+        own_recipes = [self._facts[each.unique()].recipe for each in node.inputs()]
+        recipes = ",".join(own_recipes)
+        described = f"{node.kind()}({recipes})"
+        recipe = sha256(described.encode()).hexdigest()
         outputs = zip(node.outputs(), results, strict=True)
         for index, (output, result) in enumerate(outputs):
             self._facts[output.unique()] = _Fact(result, sources, f"{recipe}[{index}]")
@@ -238,6 +250,7 @@ def layer_path(paths: Sequence[str]) -> str:
     if len(paths) == 1 and "parametrizations." not in paths[0]:
         return paths[0]
     names = [owner.split(".") for owner in owners]
-    shared = takewhile(lambda level: len(set(level)) == 1, zip(*names, strict=False))
+    levels = zip(*names, strict=False)
+    shared = takewhile(lambda level: len(set(level)) == 1, levels)
     name = ".".join(level[0] for level in shared)
     return name if name.endswith("weight") else join(name, "weight")

@@ -48,7 +48,8 @@ def _sizes(method: Method, node: Node) -> list[int] | None:
     multiples = [_multiple(part, unknown) for part in parts]
     if len(unknown) != 1 or None in multiples:
         return None
-    return _shares(whole.shape[axis], [multiple or 0 for multiple in multiples])
+    multiples_or_zero = [multiple or 0 for multiple in multiples]
+    return _shares(whole.shape[axis], multiples_or_zero)
 
 
 def _shares(length: int, multiples: Sequence[int]) -> list[int] | None:

@@ -77,14 +77,18 @@ class _Reader:
             site = sites.get(layer.site_key)
             if layer.weight is not None and site is not None:
                 output = layer.node.output()
-                self._site_calls[output.unique()] = site, _data_of(layer)
+                number = output.unique()
+                data = _data_of(layer)
+                self._site_calls[number] = site, data
 
     def bind_inputs(self, inputs: Sequence[str]) -> None:
         """Name the inputs; other arguments of the method keep their defaults."""
-        forward = self._method.module._c._get_method("forward")
+        module = self._method.module._c
+        forward = module._get_method("forward")
         _, *arguments = forward.schema.arguments
         _, *values = self._method.graph.inputs()
-        for argument, value in zip(arguments, values, strict=True):
+        pairs = zip(arguments, values, strict=True)
+        for argument, value in pairs:
             if argument.name in inputs and is_list_of_tensors(argument.type):
                 self._bind_list(value, argument.name)
             elif argument.name in inputs:
@@ -216,7 +220,8 @@ class _Reader:
         _, _, *initial = node.inputs()
         turn, *carried = body.inputs()
         names = self._names.of_all(initial)
-        for index in range(self._turns(node) or 0):
+        turns = self._turns(node) or 0
+        for index in range(turns):
             self._add_constant(turn, index)
             self._names.bind_all(carried, names)
             self.read(body)
@@ -244,13 +249,15 @@ class _Reader:
         values = captured_values(node)
         call = node_call(node, values)
         takes = self._names.of_all(values)
-        answer = self._examples.answer(node.kind(), call, takes, self._steps.constants)
+        constants = self._steps.constants
+        answer = self._examples.answer(node.kind(), call, takes, constants)
         if answer is not None:
             self._add_constant(node.output(), answer)
             return
         site, norm = self._role(node, takes)
         outputs = list(node.outputs())
-        if norm is not None and not any(value.uses() for value in outputs[1:]):
+        later_outputs = outputs[1:]
+        if norm is not None and not any(value.uses() for value in later_outputs):
             # Some normalisations also return statistics: a step of one output can be replaced.
             call, outputs = _first_of(call), outputs[:1]
         parts = self._parts_of(node)
@@ -265,7 +272,7 @@ class _Reader:
         )
         self._steps.add(step, is_random=is_random(node))
         if not any(node.blocks()):
-            self._examples.note(call, takes, gives, self._steps.constants)
+            self._examples.note(call, takes, gives, constants)
         if parts is not None:
             self._names.parts[gives[0]] = parts
 
@@ -279,14 +286,19 @@ class _Reader:
         if node.outputsSize() == 1:
             number = node.output().unique()
             site, data = self._site_calls.get(number, (None, None))
-        if node.kind() in NORMS:
+        kind = node.kind()
+        if kind in NORMS:
             arguments = [*node.inputs()][:ARGUMENTS]
             contents = [self._constant(value) for value in arguments]
-            norm = stored_statistics(node.kind(), contents)
+            norm = stored_statistics(kind, contents)
         if norm is not None:
             data = node.inputsAt(0)
-        changing = {name for name in takes if name not in self._steps.constants}
-        if data is None or changing != {self._names.of(data)}:
+        constants = self._steps.constants
+        changing = {name for name in takes if name not in constants}
+        if data is None:
+            return None, None
+        own_name = self._names.of(data)
+        if changing != {own_name}:
             return None, None
         return site, norm
 
@@ -294,10 +306,12 @@ class _Reader:
         """Return the names of the items that a list, tuple or dictionary is put together from."""
         kind = node.kind()
         if kind in ("prim::ListConstruct", "prim::TupleConstruct"):
-            return tuple(self._names.of_all(node.inputs()))
+            names = self._names.of_all(node.inputs())
+            return tuple(names)
         if kind == "prim::DictConstruct":
             keys_and_contents = list(node.inputs())
-            return tuple(self._names.of_all(keys_and_contents[1::2]))
+            contents = keys_and_contents[1::2]
+            return tuple(self._names.of_all(contents))
         return None
 
     def _output_names(self, name: str) -> Iterator[str]:

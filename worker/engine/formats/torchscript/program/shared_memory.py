@@ -58,12 +58,15 @@ class SharedMemory:
             return
         own = self._names.of_all(targets)
         contents = [self._steps.constant(name) for name in own]
-        memories = {memory_of(tensor) for tensor in tensors_in(contents)}
-        for name, values in self._names.by_name().items():
+        tensors = tensors_in(contents)
+        memories = {memory_of(tensor) for tensor in tensors}
+        by_name = self._names.by_name()
+        for name, values in by_name.items():
             if name in self._steps.constants:
                 content = self._steps.constants[name]
+                content_tensors = tensors_in(content)
                 is_sharing = any(
-                    memory_of(tensor) in memories for tensor in tensors_in(content)
+                    memory_of(tensor) in memories for tensor in content_tensors
                 )
             else:
                 read = [value for value in values.values() if value.uses()]

@@ -67,8 +67,10 @@ class Writes:
         names = self._names.of_all(values)
         written = [values[position] for position in targets]
         # A dictionary, for its keys alone: each name once, in order.
-        changed = dict.fromkeys(self._names.of_all(written))
-        changed |= dict.fromkeys(self._memory.names_sharing(written))
+        written_names = self._names.of_all(written)
+        changed = dict.fromkeys(written_names)
+        sharing = self._memory.names_sharing(written)
+        changed |= dict.fromkeys(sharing)
         for position in lists:
             changed.pop(names[position], None)
 
@@ -95,7 +97,8 @@ class Writes:
             if parts is not None:
                 current = [renamed.get(part, part) for part in parts]
                 self._names.parts[new] = tuple(current)
-        return list(renamed.values())
+        new_names = renamed.values()
+        return list(new_names)
 
     def _written_positions(
         self, node: Node, values: Sequence[Value]
