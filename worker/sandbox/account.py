@@ -51,16 +51,19 @@ def read(
         MalformedOutput: they are not JSON, have another schema, or are beyond the limits.
     """
     try:
-        _require_few(content, limits)
-        document = json.loads(
-            content.decode(), parse_constant=_no_constant, object_pairs_hook=_members
-        )
-        _require_bounded(document, limits)
-        # Before the next reader, so that one copy of a large document is in memory at a time.
-        del document
+        _require_within(content, limits)
         return kind.model_validate_json(content)
     except (ValidationError, ValueError, RecursionError) as error:
         raise MalformedOutput(f"not a {kind.__name__}: {str(error)[:500]}") from error
+
+
+def _require_within(content: bytes, limits: Limits) -> None:
+    """Check the limits of a document, which leaves memory before the next reader makes another."""
+    _require_few(content, limits)
+    document = json.loads(
+        content.decode(), parse_constant=_no_constant, object_pairs_hook=_members
+    )
+    _require_bounded(document, limits)
 
 
 def _no_constant(name: str) -> NoReturn:

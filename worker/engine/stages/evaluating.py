@@ -17,7 +17,7 @@ from worker.engine.evaluation.evaluation_file import (
 )
 from worker.engine.evaluation.metrics import Metric, metric_for
 from worker.engine.formats import load_runner
-from worker.engine.model import Runner
+from worker.engine.model import Inputs, Runner
 from worker.engine.numerics.random_inputs import random_inputs
 from worker.engine.progress import Progress
 from worker.engine.request import Request
@@ -97,9 +97,7 @@ def require_classes(request: Request, source: Path, progress: Progress) -> None:
     Raises:
         Refusal: `budget_invalid`, or the model cannot be opened.
     """
-    opened = open_for_compression(request, source, progress)
-    inputs = random_inputs(opened.model.inputs, opened.shapes)
-    del opened
+    inputs = _noise(request, source, progress)
     try:
         outputs = load_runner(request.format, source)(inputs)
     except Refusal:
@@ -107,6 +105,12 @@ def require_classes(request: Request, source: Path, progress: Progress) -> None:
         return
     if len(outputs) != 1 or not all(map(is_scores, outputs.values())):
         raise max_loss.needs_classes()
+
+
+def _noise(request: Request, source: Path, progress: Progress) -> Inputs:
+    """Return random inputs for the model at `source`; the opened model dies here."""
+    opened = open_for_compression(request, source, progress)
+    return random_inputs(opened.model.inputs, opened.shapes)
 
 
 def _read(
@@ -150,7 +154,9 @@ def _figure(
     """Return the figure of a model; None where its outputs are not finite."""
     total = None
     for inputs, truth in samples.runs():
-        values = _first(run(inputs)[output], len(truth))
+        outputs = run(inputs)
+        output_values = outputs[output]
+        values = _first(output_values, len(truth))
         is_float = np.issubdtype(values.dtype, np.floating)
         if is_float and np.isnan(values).any():
             return None

@@ -61,26 +61,21 @@ def verify(
     profile, parameters = _counted(request, output, artifact)
     groups = artifact.comparison_inputs.groups
     inputs = list(chain.from_iterable(groups.values()))
-    run_original, originals = _original_outputs(request, source, inputs, artifact)
-    progress.within(1, 2)
-    before = None
-    if not _fit_together(request):
+    loaded: dict[Path, Runner] = {}
+    before: RunTimes | None = None
+    if _fit_together(request):
+        loaded[source], originals = _original_outputs(request, source, inputs, artifact)
+        progress.within(1, 2)
+    else:
         # the original leaves memory before the artifact enters it
-        loaded = {source: run_original}
-        del run_original
-        [before] = _times(request, loaded, inputs[0])
-        loaded.clear()
+        originals, before = _original_alone(request, source, inputs, artifact, progress)
     run_artifact = load_runner(request.format, output)
     compressed = tuple(run_artifact(each) for each in inputs)
     comparisons = _by_group(
         groups, originals, compressed, artifact.original.output_shapes
     )
     evaluated = None if evaluation is None else evaluation.of(run_artifact)
-    loaded = (
-        {output: run_artifact}
-        if before
-        else {source: run_original, output: run_artifact}
-    )
+    loaded[output] = run_artifact
     times = _times(request, loaded, inputs[0])
     timings = Timings(
         before or times[0],
@@ -89,6 +84,26 @@ def verify(
         threads=request.threads or 1,
     )
     return Verification(profile, parameters, comparisons, timings, evaluated)
+
+
+def _original_alone(
+    request: Request,
+    source: Path,
+    inputs: Sequence[Inputs],
+    artifact: WrittenArtifact,
+    progress: Progress,
+) -> tuple[tuple[Outputs, ...], RunTimes]:
+    """Return the outputs and the times of the original, which no longer is in memory then.
+
+    Raises:
+        Refusal: the original does not run on these inputs.
+    """
+    loaded: dict[Path, Runner] = {}
+    # no other name holds the runner, so that `_times` can load it again on several threads
+    loaded[source], originals = _original_outputs(request, source, inputs, artifact)
+    progress.within(1, 2)
+    [times] = _times(request, loaded, inputs[0])
+    return originals, times
 
 
 def _times(
