@@ -113,3 +113,50 @@ def test_the_documents_build_as_a_site(tmp_path):
     assert process.returncode == 0, process.stderr
     assert 'href="security.html#a-gpu"' in (tmp_path / "operations.html").read_text()
     assert 'href="docs/' not in (tmp_path / "index.html").read_text()
+
+
+MAPS = [
+    ROOT / "CONTRIBUTING.md",
+    DOCS / "architecture.md",
+    DOCS / "method.md",
+    *(DOCS / "decisions").glob("*.md"),
+]
+SOURCES = (
+    ".ci",
+    "alembic",
+    "app",
+    "benchmarks",
+    "convpress",
+    "deploy",
+    "docker",
+    "docs",
+    "tests",
+    "worker",
+)
+GENERATED = {"site/index.html"}
+
+
+def known_paths():
+    """Return the files and folders of the repository as paths from its root."""
+    tops = [*ROOT.glob("*"), *(ROOT / name for name in SOURCES)]
+    inner = [path for name in SOURCES for path in (ROOT / name).rglob("*")]
+    return {f"/{path.relative_to(ROOT)}" for path in (*tops, *inner)}
+
+
+def named_paths(page):
+    """Return the modules and folders that a page names, without those with a placeholder."""
+    names = re.findall(r"`([\w.-]+(?:/[\w.-]+)*/?)`", page.read_text())
+    paths = {name.rstrip("/") for name in names if "/" in name or name.endswith(".py")}
+    return paths - GENERATED
+
+
+def test_every_path_that_the_map_names_is_there():
+    """A page may name a path from any folder on: `knapsack.py` or `selection/knapsack.py`."""
+    known = known_paths()
+    missing = {
+        (page.name, name)
+        for page in MAPS
+        for name in named_paths(page)
+        if not any(path.endswith(f"/{name}") for path in known)
+    }
+    assert missing == set()
