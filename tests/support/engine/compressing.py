@@ -6,6 +6,7 @@ from digits import MODELS
 
 from convpress.budgets import KINDS
 from convpress.gate.identify import identify
+from support.onnx.text import written
 from worker.engine.pipeline import compress
 from worker.engine.request import Request
 
@@ -26,3 +27,17 @@ def compressed(folder, name, **options):
     )
     compress(request, lambda phase, fraction: steps.append((phase, fraction)))
     return output, json.loads(report.read_text()), steps
+
+
+def compress_text(tmp_path, text, **options):
+    request = Request(
+        str(written(tmp_path, text)),
+        "onnx",
+        str(tmp_path / "out.onnx"),
+        str(tmp_path / "report.json"),
+        {"flops_budget": "0.6"},
+        calibration="none",
+        **options,
+    )
+    compress(request, lambda *_: None)
+    return json.loads((tmp_path / "report.json").read_text())

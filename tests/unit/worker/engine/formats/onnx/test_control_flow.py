@@ -6,16 +6,15 @@ import time
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
 from support.engine.calibrating import calibrate_little
+from support.onnx.bodies import LOOP
 from support.onnx.splitting import IMAGE, agree, opened_with_count, split_everywhere
 from support.onnx.text import model, written
 
 from convpress.refusal import Refusal
 from convpress.report import Inspection
 from worker.engine.calibration.inputs.model_inputs import image_inputs
-from worker.engine.formats import load_runner, open_model
-from worker.engine.model import Call
+from worker.engine.formats import open_model
 from worker.engine.pipeline import compress, inspect
 from worker.engine.request import Request
 
@@ -40,30 +39,6 @@ BRANCHES = """g (float[1, 8, 12, 12] x, int64 mode) => (float[1, c, m, n] y)
         else_branch = other () => (float[1, c, m, n] q) {
             [third] d = Conv <pads = [1, 1, 1, 1]> (x, u) e = Relu(d)
             [fourth] q = Conv <pads = [1, 1, 1, 1]> (e, t) } > }"""
-
-
-LOOP = """g (float[1, 8, 12, 12] x) => (float[1, 8, 12, 12] y) <float[8, 8, 3, 3] w, float[8] a> {
-    n = Constant <value = int64 {3}> ()
-    y = Loop (n, , x) <body = b (int64 i, bool go, float[1, 8, 12, 12] v) => (bool on,
-        float[1, 8, 12, 12] o) {
-        on = Identity(go) [inside] c = Conv <pads = [1, 1, 1, 1]> (v, w, a) o = Tanh(c) }> }"""
-
-
-SCAN = """g (float[5, 1, 8, 12, 12] xs, float[1, 8, 12, 12] x) => (float[1, 8, 12, 12] z,
-    float[5, 1, 8, 12, 12] y)
-    <float[8, 8, 3, 3] w> {
-    z, y = Scan <num_scan_inputs = 1, body = b (float[1, 8, 12, 12] s, float[1, 8, 12, 12] v)
-        => (float[1, 8, 12, 12] t, float[1, 8, 12, 12] o) {
-        [inside] o = Conv <pads = [1, 1, 1, 1]> (v, w) t = Add(s, o) }> (x, xs) }"""
-
-
-SHAPED = """g (float[5, 8, 12, 12] xs, float[1] x) => (float[1] z, float[5, 8, 12, 12] y)
-    <float[8, 8, 3, 3] w, int64[1] first = {0}> {
-    z, y = Scan <num_scan_inputs = 1, body = b (float[1] s, float[8, 12, 12] v) => (float[1] t,
-        float[8, 12, 12] o) {
-        u = Unsqueeze(v, first) [inside] c = Conv <pads = [1, 1, 1, 1]> (u, w) o = Squeeze(c, first)
-            t = Tanh(s)
-    }> (x, xs) }"""
 
 
 def test_layers_in_branches_are_replaced_in_all_of_them(tmp_path):
@@ -289,75 +264,6 @@ def test_an_if_that_is_none_is_refused_or_counted_but_nothing_else(tmp_path, lac
         assert refusal.code == "model_invalid"  # noqa: PT017 - counting it is right, too
     else:
         assert count.macs >= 0
-
-
-@pytest.mark.parametrize(
-    ("text", "times", "inputs"),
-    [
-        (LOOP, 3, {"x": IMAGE}),
-        (SCAN, 5, {"x": IMAGE, "xs": np.stack([IMAGE] * 5)}),
-        (SHAPED, 5, {"x": IMAGE[0, 0, 0, :1], "xs": np.concatenate([IMAGE] * 5)}),
-    ],
-    ids=["Loop", "Scan", "axes that are kept outside"],
-)
-def test_a_layer_in_a_body_counts_as_often_as_that_runs_and_is_replaced(
-    tmp_path, text, times, inputs
-):
-    path = written(tmp_path, text)
-    target = tmp_path / "after.onnx"
-    _, count = opened_with_count(path)
-    (site,) = count.sites
-    assert site.calls == (Call(1, (12, 12), times),)
-    assert site.macs == times * 144 * 576
-    assert split_everywhere(path, target) == ["inside"]
-    agree(path, target, inputs)
-
-
-def test_what_a_body_stores_itself_goes_with_the_layer(tmp_path):
-    stored = (
-        f"w = Constant <value = float[8, 8, 1, 1] {{{', '.join(['0.1'] * 64)}}}> ()"
-    )
-    text = LOOP.replace("<float[8, 8, 3, 3] w, float[8] a>", "").replace(
-        "on =", f"{stored} on ="
-    )
-    text = text.replace("<pads = [1, 1, 1, 1]> (v, w, a)", "(v, w)")
-    path = written(tmp_path, text)
-    target = tmp_path / "after.onnx"
-    assert split_everywhere(path, target) == ["inside"]
-    agree(path, target, {"x": IMAGE})
-    (loop,) = [node for node in onnx.load(target).graph.node if node.op_type == "Loop"]
-    assert "Constant" not in [node.op_type for node in loop.attribute[0].g.node]
-
-
-def test_weights_that_bodies_store_are_kept_in_a_file_of_several_links(tmp_path):
-    """As the service's own files are, of which ONNX Runtime takes no external data for a body."""
-    stored = helper.make_tensor(
-        "w",
-        TensorProto.FLOAT,
-        [8, 8, 3, 3],
-        np.full(576, 0.1, np.float32).tobytes(),
-        raw=True,
-    )
-    proto = model(
-        LOOP.replace("<float[8, 8, 3, 3] w, float[8] a>", "").replace(
-            "(v, w, a)", "(v, w)"
-        )
-    )
-    (body,) = [
-        attribute.g
-        for node in proto.graph.node
-        for attribute in node.attribute
-        if attribute.HasField("g")
-    ]
-    body.initializer.append(stored)
-    path = written(tmp_path, proto)
-    target = tmp_path / "after.onnx"
-    (tmp_path / "link.onnx").hardlink_to(path)
-    assert load_runner("onnx", path)({"x": IMAGE})["y"].shape == IMAGE.shape
-    opened, _ = opened_with_count(path)
-    assert opened.parameters == 576
-    assert split_everywhere(path, target) == ["inside"]
-    agree(path, target, {"x": IMAGE})
 
 
 def test_an_inspection_tells_the_execution_paths_and_never_0_for_what_it_does_not_know(
