@@ -1,0 +1,34 @@
+"""Commands end by a code that says why, and never pass control characters on."""
+
+import sys
+
+import pytest
+
+from worker.cli import exits
+
+
+def test_a_message_cannot_act_on_the_terminal(capsys):
+    with pytest.raises(SystemExit) as ended:
+        exits.end("layer \x1b]0;title\x07\nnext line", exits.REFUSED)
+    assert ended.value.code == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "layer ?]0;title?\nnext line\n"
+
+
+def test_a_problem_is_told_in_lines_without_members_that_it_lacks():
+    members = {"code": "budget_invalid", "detail": "no number", "got": "abc"}
+    assert exits.problem_lines(members) == "budget_invalid: no number\n  got: abc"
+
+
+def test_a_missing_extra_is_named_with_what_to_install(monkeypatch, capsys):
+    monkeypatch.setattr(
+        exits, "find_spec", lambda name: None if name == "celery" else sys
+    )
+    exits.require_extra("engine")
+    with pytest.raises(SystemExit) as ended:
+        exits.require_extra("server", "engine")
+    assert ended.value.code == exits.USAGE
+    message = capsys.readouterr().err
+    assert "this command needs celery: " in message
+    assert "pip install 'convpress[server,engine]'" in message
