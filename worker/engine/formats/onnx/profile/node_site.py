@@ -77,8 +77,9 @@ def _other(use: NodeUse, rule: CountingRule, runs: int) -> Site:
         macs = runs * rule.macs(node, use.rule_shapes(rule))
     except ValueError as error:
         raise InputShapeError(f"{use.label}: {error}") from error
-    # An Einsum may have its weight at any place.
-    places = (rule.weight, *rule.inputs) if rule.reason == EINSUM else (rule.weight,)
+    # An Einsum may have its weight at any place, and a product on its left.
+    has_any_place = rule.reason in (EINSUM, FUSED)
+    places = (rule.weight, *rule.inputs) if has_any_place else (rule.weight,)
     for weight in (input_name(node, place) for place in places):
         if weight in use.constants:
             return _kept(use, weight, use.constants[weight].shape, macs, rule.reason)
