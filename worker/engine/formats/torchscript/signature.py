@@ -84,9 +84,12 @@ def _stated_shape(
 
 
 def _without_batch(spec: TensorSpec, shape: Sequence[int] | None) -> TensorSpec:
+    """Return an input without its first axis, where the shape is that of one sample."""
     if not spec.shape or shape is None or len(shape) != len(spec.shape) - 1:
         return spec
-    return replace(spec, shape=spec.shape[1:])
+    sample = spec.shape[1:]
+    fits = all(own in (None, size) for own, size in zip(sample, shape, strict=True))
+    return replace(spec, shape=sample) if fits else spec
 
 
 def require_forward(module: RecursiveScriptModule) -> None:
