@@ -36,6 +36,7 @@ _ITEM_BYTES = {
 }
 _REBUILD_TENSOR = "torch._utils _rebuild_tensor_v2"
 _REBUILD_QUANTISED = "torch._utils _rebuild_qtensor"
+_REBUILD_SPARSE = "torch._utils _rebuild_sparse_tensor"
 _RESTORE_TYPE = "torch.jit._pickle restore_type_tag"
 _LISTS = frozenset(
     {
@@ -44,6 +45,10 @@ _LISTS = frozenset(
         "torch.jit._pickle build_boollist",
         "torch.jit._pickle build_tensorlist",
     }
+)
+# The classes of weights that are packed for kernels of whole numbers.
+_QUANTISED_CLASSES = tuple(
+    f"__torch__.torch.classes.{kernels}" for kernels in ("quantized", "rnn", "sparse")
 )
 # The classes of weights that optimize_for_mobile packs.
 _MOBILE_CLASSES = tuple(
@@ -241,10 +246,15 @@ class Unpickler:
 
     def _global(self, name: str) -> _Global:
         # Quantised models are honest: tell their owners what to do.
-        if name == _REBUILD_QUANTISED:
+        if name == _REBUILD_QUANTISED or name.startswith(_QUANTISED_CLASSES):
             raise unsupported(
                 f"{self._name} holds quantised tensors, which cannot be factored",
                 "the model as it was before it was quantised",
+            )
+        if name == _REBUILD_SPARSE:
+            raise unsupported(
+                f"{self._name} holds sparse tensors, which are not supported",
+                "the model with dense tensors in their places",
             )
         if name.startswith(_MOBILE_CLASSES):
             raise unsupported(

@@ -170,6 +170,15 @@ def _distances(operands, results, _values):
     return results[0].size * operands[0].shape[1]
 
 
+def _experts(operands, _results, values):
+    """Every row passes the layers of k experts."""
+    rows = operands[0][..., 0].size
+    weights = [
+        each[0].size for each in operands[2:] if each is not None and each.ndim == 3
+    ]
+    return rows * values["k"] * sum(weights)
+
+
 COUNTS = {
     "Conv": _conv,
     "FusedConv": _conv,
@@ -202,4 +211,5 @@ COUNTS = {
     "MultiHeadAttention": _multi_head_attention,
     "GroupQueryAttention": _grouped_attention,
     "CDist": _distances,
+    "MoE": _experts,
 }

@@ -15,7 +15,7 @@ from worker.engine.numerics import memory
 from worker.engine.numerics.convolution import Convolution
 from worker.engine.numerics.moments import Moments
 from worker.engine.numerics.patches import rows
-from worker.engine.program import Program, Step, run
+from worker.engine.program import Program, Step, StepError, run
 
 Geometries = Mapping[str, Convolution]
 """The geometry of each site, by the site's name."""
@@ -68,7 +68,7 @@ class MomentRecorder:
         """Run a program on batches.
 
         Raises:
-            StepError: the program does not run on them.
+            StepError: the program does not run on them, or takes no batches.
         """
         for batch in batches:
             run(program, batch, watch=self._watch)
@@ -83,6 +83,9 @@ class MomentRecorder:
             return
         convolution = self._convolutions[step.site]
         x = inputs[0]
+        axes = len(convolution.kernel)
+        if axes and x.dim() == 1 + axes:
+            raise StepError(f"{step.op} takes one sample, without the axis of a batch")
         # The batch's number is the seed: equal batches give different rows.
         positions = sample_rows(convolution, x, self._batches, self._done, self._effort)
         patches = rows(convolution, x, positions)

@@ -23,10 +23,10 @@ def _conv_tbc(arguments: Sequence[Any], result: Tensor) -> int:
     return int(length * batch * weight.numel())
 
 
-def _cdist(arguments: Sequence[Any], result: Tensor) -> int:
-    """A distance sums as many terms as a point has coordinates."""
-    points, *_ = arguments
-    return int(result.numel() * points.shape[-1])
+def _by_width(arguments: Sequence[Any], result: Tensor) -> int:
+    """Every number of the result sums over the last axis of the first factor."""
+    factor, *_ = arguments
+    return int(result.numel() * factor.shape[-1])
 
 
 def _addbmm(arguments: Sequence[Any], result: Tensor) -> int:
@@ -90,9 +90,16 @@ def _encoder_layer(arguments: Sequence[Any], result: object) -> int:
 
 RULES: dict[Any, Rule] = {
     _aten.conv_tbc: _conv_tbc,
-    _aten._cdist_forward: _cdist,
-    _aten._euclidean_dist: _cdist,
+    # A distance sums as many terms as a point has coordinates.
+    _aten._cdist_forward: _by_width,
+    _aten._euclidean_dist: _by_width,
+    _aten._pdist_forward: _by_width,
+    # A row goes to one matrix of a group.
+    _aten._grouped_mm: _by_width,
+    _aten._weight_int8pack_mm: _by_width,
+    _aten._weight_int4pack_mm_for_cpu: _by_width,
     _aten.addbmm: _addbmm,
+    _aten.addbmm_: _addbmm,
     _aten._trilinear: _trilinear,
     _aten._native_multi_head_attention: _multi_head_attention,
     _aten._transformer_encoder_layer_fwd: _encoder_layer,
@@ -106,30 +113,69 @@ RULES: dict[Any, Rule] = {
 
 _WITHOUT_PRODUCTS = frozenset(
     """
-    _adaptive_avg_pool2d _adaptive_avg_pool3d _cdist_backward _embedding_bag
-    _embedding_bag_forward_only _fused_rms_norm _index_put_impl _log_softmax
-    _native_batch_norm_legit _native_batch_norm_legit_functional
-    _native_batch_norm_legit_no_training _pack_padded_sequence _prelu_kernel _reshape_copy
-    _safe_softmax _softmax _to_copy _unsafe_index _unsafe_view _weight_norm_interface
-    adaptive_max_pool2d adaptive_max_pool3d all amax amin any argmax argmin argsort as_strided
-    avg_pool2d avg_pool3d batch_norm_elemt block_diag bucketize cat clone col2im constant_pad_nd
-    contiguous copy copy_ cummax cummin cumprod cumsum detach diag_embed embedding
-    embedding_renorm_ empty_like equal expand_copy fft_fft _fft_c2c _fft_c2r _fft_r2c fill_ flip
-    full_like gather glu grid_sampler_2d grid_sampler_2d_cpu_fallback grid_sampler_3d histc
-    im2col index index_add index_copy index_fill index_put index_put_ index_select
-    is_pinned isin kthvalue lift_fresh linalg_vector_norm logcumsumexp logsumexp masked_scatter
-    masked_select max max_pool2d_with_indices max_pool3d_with_indices mean median min mode
-    native_batch_norm native_group_norm native_layer_norm new_empty new_empty_strided new_full
-    new_ones new_zeros nll_loss_forward nonzero norm normal_ ones_like pixel_shuffle
-    pixel_unshuffle prod rand_like randn_like reflection_pad1d reflection_pad2d reflection_pad3d
-    repeat repeat_interleave replication_pad1d replication_pad2d replication_pad3d roll rot90
-    scatter scatter_add scatter_reduce searchsorted select_scatter slice_scatter sort std
-    std_mean sum take topk tril triu unfold_copy unique_dim _unique2 upsample_bicubic2d
-    upsample_bilinear2d upsample_linear1d upsample_nearest1d upsample_nearest2d
-    upsample_nearest3d upsample_trilinear3d _upsample_bilinear2d_aa _upsample_bicubic2d_aa var
-    var_mean zero_ zeros_like _local_scalar_dense _assert_async _assert_tensor_metadata
-    """.split()  # noqa: SIM905 - a hundred quoted words are no easier to read
+    _adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d addr
+    affine_grid_generator alias_copy all allclose amax amin _aminmax aminmax any argmax argmin
+    argsort as_strided as_strided_copy as_strided_scatter _assert_async _assert_tensor_metadata
+    avg_pool2d avg_pool3d batch_norm_elemt batch_norm_stats bernoulli binary_cross_entropy
+    binary_cross_entropy_with_logits bincount block_diag bucketize cat _cdist_backward
+    channel_shuffle _chunk_cat clone col2im complex constant_pad_nd contiguous copy copy_
+    count_nonzero cummax _cummax_helper cummin _cummin_helper cumprod cumsum detach detach_copy
+    diag_embed diagonal_copy diagonal_scatter dist embedding _embedding_bag
+    _embedding_bag_forward_only embedding_renorm_ empty_like eq equal expand_copy
+    _fake_quantize_learnable_per_channel_affine _fake_quantize_learnable_per_tensor_affine
+    fake_quantize_per_channel_affine_cachemask fake_quantize_per_tensor_affine_cachemask
+    _fake_quantize_per_tensor_affine_cachemask_tensor_qparams _fft_c2c _fft_c2r fft_fft _fft_r2c
+    fill fill_ flip floor_divide fractional_max_pool2d fractional_max_pool3d full_like
+    _fused_rms_norm gather ge glu grid_sampler_2d grid_sampler_2d_cpu_fallback grid_sampler_3d
+    gt histc histogram huber_loss im2col index index_add index_copy index_fill index_put
+    index_put_ _index_put_impl index_reduce index_select is_pinned isin kthvalue le lift_fresh
+    lift_fresh_copy linalg_vector_norm linspace _local_scalar_dense log_sigmoid_forward
+    _log_softmax _logcumsumexp logcumsumexp logsumexp lt masked_fill masked_scatter
+    masked_select _masked_softmax max max_pool2d_with_indices max_pool3d_with_indices
+    max_unpool2d max_unpool3d mean median min mode mse_loss multinomial nanmedian nansum
+    narrow_copy native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_functional
+    _native_batch_norm_legit_no_training native_dropout native_group_norm native_layer_norm
+    native_norm ne new_empty new_empty_strided new_full new_ones new_zeros nll_loss2d_forward
+    nll_loss_forward nonzero nonzero_static norm normal normal_ ones_like _pack_padded_sequence
+    permute_copy pixel_shuffle pixel_unshuffle polar _prelu_kernel prod put rand_like
+    randint_like randn_like reflection_pad1d reflection_pad2d reflection_pad3d renorm repeat
+    repeat_interleave replication_pad1d replication_pad2d replication_pad3d _reshape_copy resize
+    resize_as roll rot90 rrelu_with_noise rsub _safe_softmax scatter scatter_add scatter_reduce
+    searchsorted segment_reduce select_copy select_scatter set slice_copy slice_scatter
+    smooth_l1_loss _softmax sort split_copy split_with_sizes_copy squeeze_copy stack _stack std
+    std_mean sum t_copy take _to_copy to_padded_tensor topk trace transpose_copy tril triu
+    unbind_copy unfold_copy uniform _unique _unique2 unique_consecutive unique_dim
+    unique_dim_consecutive _unsafe_index _unsafe_index_put _unsafe_masked_index unsafe_split
+    unsafe_split_with_sizes _unsafe_view unsqueeze_copy upsample_bicubic2d
+    _upsample_bicubic2d_aa upsample_bilinear2d _upsample_bilinear2d_aa upsample_linear1d
+    upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d
+    _upsample_nearest_exact2d _upsample_nearest_exact3d upsample_trilinear3d var var_mean
+    view_as_complex_copy view_as_real_copy view_copy _weight_norm_interface zero_ zeros_like
+    """.split()  # noqa: SIM905 - hundreds of quoted words are no easier to read
 )
+
+_SOLVERS = frozenset(
+    {
+        "_cholesky_solve_helper",
+        "_linalg_solve_ex",
+        "cholesky_solve",
+        "linalg_householder_product",
+        "linalg_ldl_solve",
+        "linalg_lstsq",
+        "linalg_lu_solve",
+        "linalg_solve_triangular",
+        "ormqr",
+        "triangular_solve",
+    }
+)
+
+
+def is_solver(name: str) -> bool:
+    """Whether an operator multiplies one tensor by another, or by its inverse, step by step.
+
+    No convention counts it, whether or not one of the tensors is stored.
+    """
+    return name in _SOLVERS
 
 
 def has_no_products(operator: Any) -> bool:  # noqa: ANN401 - an operator's overload has no public type

@@ -35,6 +35,9 @@ _PRODUCTS = {
     "aten::addmm": (1, 2),
 }
 
+LAYERS = frozenset({*_CONVOLUTIONS, *_PRODUCTS})
+"""The kinds of operators that may multiply by a weight as a layer does."""
+
 # Why a layer stays as it is, as reports say it.
 WEIGHT = "its weight is computed at run time"
 BIAS = "its bias is computed at run time"
@@ -142,7 +145,7 @@ class Operator(Protocol):
 
 def is_layer(kind: str) -> bool:
     """Whether an operator of this kind may multiply by a weight as a layer does."""
-    return kind in _CONVOLUTIONS or kind in _PRODUCTS
+    return kind in LAYERS
 
 
 def operand_positions(kind: str) -> Sequence[int]:

@@ -1,7 +1,7 @@
 """The sites of a graph of aten operators: its layers, gathered by the weight that they share."""
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Set
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,8 +12,8 @@ from worker.engine.formats.aten.layers import LayerUse, SiteKey, TensorKey, opti
 from worker.engine.numerics.convolution import Array, Convolution, Layer
 
 HIDDEN = (
-    "it is also called where the graph cannot be edited (a fork, an interface, or a branch of "
-    "torch.cond)"
+    "it is also called where the graph cannot be edited (a fork, an interface, a branch of "
+    "torch.cond, or an operator that is no layer)"
 )
 SHARED = "its weight is shared with layers that use it differently"
 
@@ -56,12 +56,15 @@ def by_site(layers: Iterable[_Use]) -> dict[SiteKey, list[_Use]]:
 
 
 def named_sites(
-    layers: Iterable[LayerUse], is_hidden: Callable[[str], bool] = lambda _: False
+    layers: Iterable[LayerUse],
+    is_hidden: Callable[[str], bool] = lambda _: False,
+    elsewhere: Set[TensorKey] = frozenset(),
 ) -> dict[str, GraphSite]:
     """Return the sites of these layers by name, in the order of the layers.
 
     Layers whose weight is computed at run time are not among them. `is_hidden` says whether code
-    out of reach takes the weight of a path.
+    out of reach takes the weight of a path. `elsewhere` are the weights that other operators
+    multiply by.
     """
     groups = by_site(layers)
     usages: dict[TensorKey | None, set[Hashable]] = defaultdict(set)
@@ -74,7 +77,10 @@ def named_sites(
         reason = next(
             (layer.reason for layer in members if layer.reason is not None), None
         )
-        if reason is None and any(is_hidden(layer.path or "") for layer in members):
+        is_reachable = key.weight not in elsewhere and not any(
+            is_hidden(layer.path or "") for layer in members
+        )
+        if reason is None and not is_reachable:
             reason = HIDDEN
         if reason is None and len(usages[key.weight]) > 1:
             reason = SHARED

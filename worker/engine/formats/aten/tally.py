@@ -26,7 +26,10 @@ from worker.engine.numerics.convolution import Convolution
 NOT_CALLED = "it is not called for this input shape"
 INSIDE = "another operator does its multiplication"
 NO_RULE = "there is no rule to count this operator"
+NO_MATRIX = "its weight is not a matrix"
 NO_WEIGHT = "it is a product of two activations and has no weight"
+
+_PRODUCTS_OF_STACKS = frozenset({"bmm", "baddbmm", "baddbmm_"})
 
 _Calls = Counter[Operation]
 """Operations of one site, with the number of times that each was seen."""
@@ -69,13 +72,13 @@ def profile_of(
     rows = {name: _site(site, called[name]) for name, site in sites.items()}
     for operations in outside.values():
         first = next(iter(operations))
-        path = None if first.weight is None else paths.get(first.weight)
+        path = _path(paths, first.weight)
         base = (path or first.op).removesuffix(".weight")
         name = unused_name(base, rows.__contains__)
         rows[name] = _site_outside(name, first, operations)
     items = account.unaccounted.items()
     unaccounted = tuple(
-        UnaccountedOperator(paths.get(weight, operator), operator, NO_RULE)
+        UnaccountedOperator(_path(paths, weight) or operator, operator, NO_RULE)
         for operator, weight in items
     )
     return CostProfile(
@@ -96,6 +99,11 @@ def without_data(
             dtype = getattr(torch, spec.dtype)
             tensors[spec.name] = torch.empty(shape, dtype=dtype, device="meta")
     return tensors
+
+
+def _path(paths: Mapping[TensorKey, str], weight: TensorKey | None) -> str | None:
+    """Return the name of a stored tensor; None where it has none, or where there is no tensor."""
+    return None if weight is None else paths.get(weight)
 
 
 @contextmanager
@@ -204,6 +212,8 @@ def _why_outside(operation: Operation) -> str:
         return WEIGHT if convolution else NO_WEIGHT
     if convolution and convolution.kernel:
         return HIDDEN
+    if convolution is None and operation.op in _PRODUCTS_OF_STACKS:
+        return NO_MATRIX
     return INSIDE
 
 

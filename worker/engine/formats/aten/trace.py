@@ -10,7 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from worker.engine.formats.aten.counting_rules import RULES, has_no_products
+from worker.engine.formats.aten.counting_rules import (
+    RULES,
+    has_no_products,
+    is_solver,
+)
 from worker.engine.formats.aten.errors import TORCH_ERRORS
 from worker.engine.formats.aten.layers import (
     TensorKey,
@@ -30,13 +34,16 @@ _CONVOLUTIONS = (_aten.convolution, _aten._convolution)
 _PRODUCTS = {
     _aten.mm: (0, 1),
     _aten.addmm: (1, 2),
+    _aten.addmm_: (1, 2),
     _aten._addmm_activation: (1, 2),
     _aten._int_mm: (0, 1),
     _aten._scaled_mm: (0, 1),
     _aten.bmm: (0, 1),
     _aten.baddbmm: (1, 2),
+    _aten.baddbmm_: (1, 2),
     _aten.mv: (0, 1),
     _aten.addmv: (1, 2),
+    _aten.addmv_: (1, 2),
     _aten.dot: (0, 1),
     _aten.vdot: (0, 1),
 }
@@ -75,14 +82,14 @@ class Account:
     Attributes:
         operations: What multiplies and accumulates.
         others: The other operators, by name.
-        unaccounted: The keys of the weights that operators without a counting rule took, by
-            operator.
+        unaccounted: The operators with products and without a counting rule, each with the key of
+            its weight; None where it has none.
         matrix_macs: All multiply-accumulates but those of products with vectors.
     """
 
     operations: Counter[Operation] = field(default_factory=Counter)
     others: Counter[str] = field(default_factory=Counter)
-    unaccounted: dict[str, TensorKey] = field(default_factory=dict)
+    unaccounted: dict[str, TensorKey | None] = field(default_factory=dict)
     matrix_macs: int = 0
 
     @property
@@ -188,13 +195,13 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
             self.account.matrix_macs += operation.macs
 
     def _note_other(self, func: Any, args: Sequence[Any]) -> None:  # noqa: ANN401 - as above
-        """Note an operator without a rule, and its weight if it may multiply by it."""
+        """Note an operator without a rule, with its weight, where it may multiply."""
         name = func._schema.name.removeprefix("aten::")
         self.account.others[name] += 1
         if has_no_products(func):
             return
         weight = self._weight_among(args)
-        if weight is not None:
+        if weight is not None or is_solver(name):
             self.account.unaccounted.setdefault(name, weight)
 
     def _inside(self, op: str, args: Sequence[Any], macs: int) -> Operation:

@@ -6,7 +6,13 @@ from typing import Any
 
 from torch.fx import Node
 
-from worker.engine.formats.aten.layers import LayerUse, is_layer, layer_use
+from worker.engine.formats.aten.layers import (
+    LayerUse,
+    TensorKey,
+    is_layer,
+    layer_use,
+)
+from worker.engine.formats.aten.other_uses import may_multiply, stored_operands
 from worker.engine.formats.pt2.graph import Constants, arguments, kind
 
 _MATRIX_AXES = 2
@@ -67,6 +73,25 @@ def layer_nodes(
             # a weight that is computed from parameters goes by the name of its module
             layer = replace(layer, path=_module_path(node))
         yield LayerNode(**vars(layer), node=node)
+
+
+def weights_elsewhere(
+    nodes: Sequence[Node], constants: Constants, layers: Sequence[LayerNode]
+) -> set[TensorKey]:
+    """Return the weights that nodes multiply by which are no layers."""
+    own = {layer.node for layer in layers if layer.weight is not None}
+    weights: set[TensorKey] = set()
+    for node in nodes:
+        if node.op == "call_function" and may_multiply(kind(node)) and node not in own:
+            weights.update(
+                stored_operands(
+                    node.all_input_nodes,
+                    kind,
+                    lambda value: value.all_input_nodes,
+                    constants.content,
+                )
+            )
+    return weights
 
 
 def _is_transposition(value: object) -> bool:

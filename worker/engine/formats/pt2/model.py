@@ -23,7 +23,7 @@ from worker.engine.formats.pt2 import (
 )
 from worker.engine.formats.pt2.flat import flattened
 from worker.engine.formats.pt2.graph import Constants, stored_tensors
-from worker.engine.formats.pt2.layers import layer_nodes
+from worker.engine.formats.pt2.layers import layer_nodes, weights_elsewhere
 from worker.engine.model import CostProfile, Site, TensorSpec
 from worker.engine.numerics.convolution import Layer
 from worker.engine.program import Program
@@ -51,7 +51,11 @@ class ExportedModel:
         paths = {name: path for name, (path, _) in stored.items()}
         layers = list(layer_nodes(flat.nodes, constants, paths))
         self._layers = by_site(layers)
-        self._sites = named_sites(layers, flat.in_branches(paths).__contains__)
+        self._sites = named_sites(
+            layers,
+            flat.in_branches(paths).__contains__,
+            weights_elsewhere(flat.nodes, constants, layers),
+        )
         self._unused: list[Node] = []
 
     @classmethod

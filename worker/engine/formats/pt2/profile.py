@@ -29,7 +29,7 @@ from worker.engine.formats.pt2.graph import (
     on_device,
     stored_tensors,
 )
-from worker.engine.formats.pt2.layers import layer_nodes
+from worker.engine.formats.pt2.layers import layer_nodes, weights_elsewhere
 from worker.engine.model import NUMBER, CostProfile, TensorSpec
 from worker.engine.numerics.random_inputs import random_inputs
 
@@ -103,8 +103,12 @@ def _count(
     flat = flattened(program)
     constants = Constants(flat.nodes, stored, device)
     by_placeholder = {name: path for name, (path, _) in stored_tensors(program).items()}
-    layers = layer_nodes(flat.nodes, constants, by_placeholder)
-    sites = named_sites(layers, flat.in_branches(by_placeholder).__contains__)
+    layers = list(layer_nodes(flat.nodes, constants, by_placeholder))
+    sites = named_sites(
+        layers,
+        flat.in_branches(by_placeholder).__contains__,
+        weights_elsewhere(flat.nodes, constants, layers),
+    )
     trace = Trace(stored_keys(sites, paths))
     with without_fused_kernels(), trace:
         contents = {**stored, **fixed_inputs(program), **inputs, **constants.known()}

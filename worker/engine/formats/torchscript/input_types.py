@@ -19,6 +19,9 @@ from worker.engine.model import TensorSpec
 INDEX, FLAG = "int64", "bool"
 """The types of whole numbers and of truth values."""
 
+# Filters of a spectrum are complex, and the signal is not.
+_REAL = {"complex64": ("float32",), "complex128": ("float64",)}
+
 # Operators that pass the elements of their first argument on as they are.
 _PASSES_ON = frozenset(
     {
@@ -80,7 +83,8 @@ _TAKES_FLAGS = frozenset(
     }
 )
 _OF_A_TYPE = re.compile(
-    r"dtype|scalar type|\b(Long|Int|Float|Bool|Byte)|boolean|integer|integral|indices|index|bool"
+    r"dtype|scalar type|[Cc]omplex|\b(Long|Int|Float|Bool|Byte)|boolean|integer|integral|"
+    r"indices|index|bool"
 )
 _MOST_FREE_INPUTS = 3
 
@@ -173,7 +177,7 @@ def alternatives(
     if len(free) > _MOST_FREE_INPUTS or not _OF_A_TYPE.search(failure):
         return
     own = {spec.name: spec.dtype for spec in specs}
-    choices = [(own[name], INDEX, FLAG) for name in free]
+    choices = [(own[name], *_REAL.get(own[name], ()), INDEX, FLAG) for name in free]
     first, *others = product(*choices)
     # Few changes are likelier than many.
     others.sort(key=lambda types: sum(map(str.__ne__, types, first)))

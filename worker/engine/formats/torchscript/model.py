@@ -113,6 +113,7 @@ class TorchScriptModel:
                 that cannot be.
         """
         stated = input_shapes.stated_types(self._inputs, shapes)
+        self._inputs = signature.without_batch(self._inputs, shapes)
         specs = [
             replace(spec, dtype=stated.get(spec.name, spec.dtype))
             for spec in self._inputs

@@ -5,6 +5,7 @@ operators that take them, as far as possible.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.jit._script import RecursiveScriptModule
 
 from convpress.formats import FIELD
 from convpress.refusal import Code, Refusal
+from convpress.shapes import InputShapes
 from worker.engine.formats.torchscript.input_types import input_type
 from worker.engine.formats.torchscript.layers import LayerNode
 from worker.engine.formats.torchscript.method import Method
@@ -59,6 +61,38 @@ def inputs(forward: Method, layers: Sequence[LayerNode]) -> tuple[TensorSpec, ..
             got=", ".join(others)[:200] or "no tensor",
         )
     return tuple(specs)
+
+
+def without_batch(
+    specs: Sequence[TensorSpec], shapes: InputShapes | None
+) -> tuple[TensorSpec, ...]:
+    """Return the inputs, without a first axis where the user's shape has one axis less.
+
+    torch's convolutions also take one sample alone, without the axis of a batch.
+    """
+    return tuple(
+        _without_batch(spec, _stated_shape(spec, specs, shapes)) for spec in specs
+    )
+
+
+def _stated_shape(
+    spec: TensorSpec, specs: Sequence[TensorSpec], shapes: InputShapes | None
+) -> Sequence[int] | None:
+    """Return the shape that the user states for an input.
+
+    A shape without a name is that of the only input.
+    """
+    stated = shapes or {}
+    return stated.get(spec.name, stated.get("") if len(specs) == 1 else None)
+
+
+def _without_batch(spec: TensorSpec, shape: Sequence[int] | None) -> TensorSpec:
+    """Return an input without its first axis, where the shape is that of one sample."""
+    if not spec.shape or shape is None or len(shape) != len(spec.shape) - 1:
+        return spec
+    sample = spec.shape[1:]
+    fits = all(own in (None, size) for own, size in zip(sample, shape, strict=True))
+    return replace(spec, shape=sample) if fits else spec
 
 
 def require_forward(module: RecursiveScriptModule) -> None:
@@ -116,7 +150,7 @@ def arguments(
 ) -> dict[str, Argument]:
     """Return inputs as `forward` takes them: in the module's own dtype, numbers and lists as such.
 
-    Complex tensors stay as they are where the module computes with real ones.
+    Complex tensors stay as they are where the module computes with real ones, and the reverse.
     """
     declared = _schema(module).arguments
     kinds = {argument.name: argument.type for argument in declared}
@@ -126,8 +160,8 @@ def arguments(
         if kind.kind() == "IntType":
             values[name] = int(tensor)
             continue
-        is_complex = tensor.is_complex() and not dtype.is_complex
-        keeps_type = is_complex or not _has_fractions(tensor)
+        is_other = tensor.is_complex() != dtype.is_complex
+        keeps_type = is_other or not _has_fractions(tensor)
         exact = tensor if keeps_type else tensor.to(dtype)
         values[name] = [*exact.unbind()] if is_list_of_tensors(kind) else exact
     return values

@@ -126,7 +126,6 @@ def test_types_are_parsed_by_torch_and_must_be_shallow(name, code):
 @pytest.mark.parametrize(
     "name",
     [
-        b"__torch__.torch.classes.quantized\nConv2dPackedParamsBase",
         b"__torch__.torch.classes\nquantized.Conv2dPackedParamsBase",
         b"__torch__\ntorch.classes.xnnpack.LinearOpContext",
         b"__torch__.torch\nclasses.xnnpack.LinearOpContext",
@@ -136,6 +135,19 @@ def test_types_are_parsed_by_torch_and_must_be_shallow(name, code):
 )
 def test_classes_of_torch_itself_are_refused(name):
     assert refused(b"c" + name + b"\n)\x81K\x01b.") == "model_unsafe"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"__torch__.torch.classes.quantized\nLinearPackedParamsBase",
+        b"__torch__.torch.classes.rnn\nCellParamsBase",
+        b"__torch__.torch.classes.sparse\nLinearPackedParamsBase",
+        b"torch._utils\n_rebuild_sparse_tensor",
+    ],
+)
+def test_honest_models_that_are_quantised_or_sparse_are_unsupported(name):
+    assert refused(b"c" + name + b"\n)\x81K\x01b.") == "model_unsupported"
 
 
 def test_own_classes_pass_however_torch_has_renamed_them():

@@ -11,6 +11,7 @@ from onnx import NodeProto
 from worker.engine.formats.onnx.convolution import geometry
 from worker.engine.formats.onnx.graph import integer, integers
 from worker.engine.formats.onnx.profile.counting_rule import (
+    EXPERTS,
     FUSED,
     PRODUCT,
     RECURRENT,
@@ -168,6 +169,16 @@ def _grouped_attention(node: NodeProto, shapes: Sequence[Shape | None]) -> int:
     return 2 * batch * rows * columns * width
 
 
+def _experts(node: NodeProto, shapes: Sequence[Shape | None]) -> int:
+    """Count the layers of the `k` experts that each row goes to.
+
+    Shapes: x `(..., inputs)`, each weight `(experts, outputs, inputs)`. The third one is optional.
+    """
+    x, *weights = [shape for shape in shapes if shape is not None]
+    an_expert = sum(prod(shape[1:]) for shape in weights)
+    return prod(x[:-1]) * integer(node, "k", 1) * an_expert
+
+
 def _distances(_: NodeProto, shapes: Sequence[Shape | None]) -> int:
     """Count one squared difference per pair of rows and column, of `(rows, columns)` each."""
     left, right = present(shapes, 2)
@@ -206,6 +217,7 @@ _MICROSOFT: Mapping[str, CountingRule] = {
     "MatMulInteger16": CountingRule(_matmul, INTEGERS),
     "DynamicQuantizeLSTM": CountingRule(recurrent, RECURRENT, (0, 1, 2), required=3),
     "CDist": CountingRule(_distances, PRODUCT),
+    "MoE": CountingRule(_experts, EXPERTS, (0, 2, 4, 6), weight=2, required=3),
 }
 
 CONTRIB_OPERATORS: Mapping[str, CountingRule] = {

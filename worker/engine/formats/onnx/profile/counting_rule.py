@@ -21,6 +21,7 @@ FUSED = "it is fused with what follows it, in a way that cannot be taken apart"
 REORDERED = "its weight is ordered for one processor; give the model from before the optimisation"
 EINSUM = "it is an Einsum"
 DEPTHWISE = "it is a depthwise convolution with a state"
+EXPERTS = "its input selects which of its layers run"
 TABLE = "its weights are attributes"
 
 

@@ -78,8 +78,9 @@ def _other(use: NodeUse, rule: CountingRule, runs: int) -> Site:
         macs = runs * rule.macs(node, shapes)
     except ValueError as error:
         raise InputShapeError(f"{use.label}: {error}") from error
-    # An Einsum may have its weight at any place.
-    places = (rule.weight, *rule.inputs) if rule.reason == EINSUM else (rule.weight,)
+    # An Einsum may have its weight at any place, and a product on its left.
+    has_any_place = rule.reason in (EINSUM, FUSED)
+    places = (rule.weight, *rule.inputs) if has_any_place else (rule.weight,)
     names = [input_name(node, place) for place in places]
     for weight in names:
         if weight in use.constants:

@@ -28,6 +28,12 @@ _OWN = """
     Upsample Where Xor
 """
 
+# ONNX Runtime's operators in the empty domain: its optimisation writes them, as old exporters did.
+_OF_THE_RUNTIME = """
+    Affine Crop DynamicSlice GivenTensorFill ImageScaler MemcpyFromHost MemcpyToHost
+    ParametricSoftplus Scale ScaledTanh SimplifiedLayerNormalization
+"""
+
 _MICROSOFT = """
     BiasAdd BiasDropout BiasGelu BiasSoftmax BiasSplitGelu BifurcationDetector
     BitmaskBiasDropout BitmaskDropout BranchwiseRMSNorm ComplexMul ComplexMulConj CropAndResize
@@ -62,6 +68,7 @@ def _qualified(domain: str, names: str) -> set[str]:
 
 
 WITHOUT_PRODUCTS = frozenset(_OWN.split()).union(
+    _OF_THE_RUNTIME.split(),
     _qualified("com.microsoft", _MICROSOFT),
     _qualified("com.microsoft.nchwc", _NCHWC),
     _qualified("ai.onnx.ml", _TABLES),

@@ -13,6 +13,7 @@ from worker.engine.formats.torchscript.preparation import (
     identities,
     nested_tensors,
     parameters_alone,
+    raising_branches,
     split_sizes,
 )
 from worker.engine.formats.torchscript.preparation.parameters_alone import Computed
@@ -41,6 +42,7 @@ def prepared_methods(
         enumerations.settle(method)
         while identities.settle(method.graph):
             _C._jit_pass_constant_propagation_immutable_types(method.graph)
+        raising_branches.settle(method.graph)
         split_sizes.settle(method)
         _C._jit_pass_constant_propagation_immutable_types(method.graph)
         _C._jit_pass_dce(method.graph)

@@ -209,3 +209,10 @@ def test_the_error_of_a_step_names_its_operator():
         StepError, match=r"split_in_seven says: .*invalid for input of size"
     ):
         measure(chained(split_in_seven), in_batches(images(2, 3, 4, 4), 2), {})
+
+
+def test_a_sample_without_the_axis_of_a_batch_is_no_batch():
+    site = layer(RNG(0), (3, 2, 3, 3))
+    batches = [{"v0": images(2, 8, 8)}]
+    with pytest.raises(StepError, match="without the axis of a batch"):
+        measure(chained(("site", site)), batches, {"site": site.convolution})

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from convpress.refusal import Code, Refusal
 from worker.engine import program as programs
 from worker.engine.formats.aten.outputs import named_outputs
+from worker.engine.formats.aten.sites import HIDDEN
 from worker.engine.formats.pt2 import file, runner
 from worker.engine.formats.torchscript.model import TorchScriptModel
 from worker.engine.numerics.convolution import Convolution, Layer
@@ -234,3 +235,27 @@ def test_half_precision_stays_half(tmp_path):
     ).values()
     assert actual.dtype == np.float32
     np.testing.assert_allclose(actual, module(x).float().detach(), atol=0.05)
+
+
+class InAnEinsum(nn.Module):
+    """A weight that a layer and an einsum multiply by."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x):
+        other = torch.einsum("bc,dc->bd", x, self.linear.weight)
+        return self.head(torch.relu(self.linear(x)) + other)
+
+
+def test_a_weight_that_another_operator_multiplies_by_is_left(tmp_path):
+    path = tmp_path / "model.pt2"
+    write(path, InAnEinsum(), torch.rand(2, 4))
+    count = opened(path).count({"x": (5, 4)})
+    assert count.macs == 5 * (16 + 16 + 12)
+    assert {site.name: site.reason for site in count.sites} == {
+        "linear": HIDDEN,
+        "head": None,
+    }

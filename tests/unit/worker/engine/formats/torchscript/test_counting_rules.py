@@ -5,11 +5,12 @@ import torch
 from support.torchscript.modules import write
 from torch import nn
 
-from worker.engine.formats.aten.tally import NO_RULE
+from worker.engine.formats.aten.tally import NO_MATRIX, NO_RULE
 from worker.engine.formats.torchscript.model import TorchScriptModel
 
 LENGTH, BATCH, WIDTH = 7, 2, 6
 SIZE = (LENGTH, BATCH, WIDTH)
+ENDS = torch.tensor([4, LENGTH * BATCH], dtype=torch.int32)
 
 
 class OneOperator(nn.Module):
@@ -36,6 +37,18 @@ def in_a_step_of_attention(x, weight):
     return kernel(x, x, weight.expand(LENGTH, 1, BATCH, WIDTH))[0]
 
 
+def added_in_place(x, weight):
+    rows = x.flatten(0, 1)
+    total = rows.new_zeros(LENGTH * BATCH, 5)
+    total.addmm_(rows, weight)
+    return total
+
+
+def in_groups(x, weight):
+    rows = x.flatten(0, 1)[:, :1].repeat(1, 8).bfloat16()
+    return torch._grouped_mm(rows, weight.bfloat16(), offs=ENDS)
+
+
 CASES = {
     "conv_tbc": (conv_tbc, (3, WIDTH, 5), LENGTH * BATCH * 5 * 3 * WIDTH),
     "bilinear": (
@@ -59,6 +72,17 @@ CASES = {
         (LENGTH, WIDTH, 5),
         LENGTH * BATCH * WIDTH * 5,
     ),
+    "addmm in place": (
+        added_in_place,
+        (WIDTH, 5),
+        LENGTH * BATCH * WIDTH * 5,
+    ),
+    "baddbmm in place": (
+        lambda x, weight: torch.ones(LENGTH, BATCH, 5).baddbmm_(x, weight),
+        (LENGTH, WIDTH, 5),
+        LENGTH * BATCH * WIDTH * 5,
+    ),
+    "groups": (in_groups, (2, 8, 16), LENGTH * BATCH * 8 * 16),
     "attention": (
         in_a_step_of_attention,
         (BATCH, WIDTH),
@@ -87,6 +111,32 @@ def test_a_lookup_and_elementwise_arithmetic_leave_no_gap(tmp_path):
         return torch.cat([picked * weight[:1], weight]).mean()
 
     assert counted(tmp_path, OneOperator(compute, 9, WIDTH)).unaccounted == ()
+
+
+def test_a_stack_of_weights_is_named_as_the_reason(tmp_path):
+    count = counted(tmp_path, OneOperator(torch.matmul, LENGTH, WIDTH, 5))
+    assert [site.reason for site in count.sites] == [NO_MATRIX]
+
+
+def test_arithmetic_on_a_stored_matrix_without_a_product_leaves_no_gap(tmp_path):
+    def compute(x, weight):
+        spread = torch.linalg.vector_norm(weight) + torch.renorm(weight, 2, 0, 1.0)
+        filled = weight.masked_fill(weight > 0, 2.0) + torch.addr(
+            weight, x[0, 0], x[0, 1]
+        )
+        return torch.complex(spread, filled).real + torch.dist(weight, spread)
+
+    count = counted(tmp_path, OneOperator(compute, WIDTH, WIDTH))
+    assert (count.macs, count.unaccounted) == (0, ())
+
+
+def test_a_solver_leaves_a_gap_whatever_it_solves_for(tmp_path):
+    def compute(x, weight):
+        return torch.linalg.solve_triangular(weight.triu(), x[0].t(), upper=True)
+
+    count = counted(tmp_path, OneOperator(compute, WIDTH, WIDTH))
+    (gap,) = count.unaccounted
+    assert gap.name == gap.operator == "linalg_solve_triangular"
 
 
 def test_a_weight_in_an_operator_without_a_rule_makes_the_account_incomplete(tmp_path):

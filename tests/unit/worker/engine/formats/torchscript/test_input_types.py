@@ -96,3 +96,26 @@ def test_each_run_has_fresh_inputs(tmp_path):
     inputs = {"x": np.ones((2, 3), np.float32)}
     assert [run(inputs)["output"].max() for _ in range(3)] == [2.0, 2.0, 2.0]
     assert inputs["x"].max() == 1.0
+
+
+class Spectral(nn.Module):
+    """All of its parameters are complex, and its input is not."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(5, 8, dtype=torch.complex64))
+
+    def forward(self, x):
+        both = nn.functional.linear(torch.complex(x, x), self.weight)
+        return torch.view_as_real(both)
+
+
+def test_a_module_of_complex_weights_may_take_real_inputs(tmp_path):
+    model = opened(tmp_path, Spectral())
+    shapes = model.bind({"x": (4, 8)})
+    (site,) = model.count(shapes).sites
+    assert (site.macs, site.reason) == (4 * 5 * 8, "its weight is of type complex64")
+    assert [spec.dtype for spec in model.inputs] == ["float32"]
+    inputs = random_inputs(model.inputs, shapes)
+    run = runner.load(tmp_path / "model.pt")
+    assert run(inputs)["output"].shape == (4, 5, 2)

@@ -19,6 +19,27 @@ def test_the_shape_is_required_and_the_channels_are_told(tmp_path):
     assert refused.value.expected == "1x3x?x?"
 
 
+@pytest.mark.parametrize("shape", [(3, 9, 9), (1, 3, 9, 9)])
+def test_an_image_may_come_without_the_axis_of_a_batch(tmp_path, shape):
+    path = write(tmp_path, scripted(nn.Sequential(nn.Conv2d(3, 4, 3))))
+    opened = TorchScriptModel.open(path)
+    shapes = opened.bind({"": shape})
+    assert shapes == {"input": shape}
+    assert opened.count(shapes).macs == 7 * 7 * 4 * 27
+    inputs = random_inputs(opened.inputs, shapes)
+    assert load_runner("torchscript", path)(inputs)["output"].shape[-3:] == (4, 7, 7)
+
+
+@pytest.mark.parametrize("shape", [(9, 9), (2, 1, 3, 9, 9), (4, 9, 9)])
+def test_an_image_of_other_axes_or_channels_is_refused(tmp_path, shape):
+    opened = TorchScriptModel.open(
+        write(tmp_path, scripted(nn.Sequential(nn.Conv2d(3, 4, 3))))
+    )
+    with pytest.raises(Refusal) as refused:
+        opened.bind({"": shape})
+    assert refused.value.code == Code.INPUT_SHAPE_MISMATCH
+
+
 class Rated(nn.Module):
     """A whole number without a default decides what is called."""
 

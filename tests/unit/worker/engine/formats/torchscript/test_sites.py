@@ -4,6 +4,8 @@ import torch
 from support.torchscript.modules import Shared, assert_same, rewrite, scripted
 from torch import nn
 
+from worker.engine.formats.aten.sites import HIDDEN
+
 
 class Wider(Shared):
     """The same, whose weight is used with another geometry besides."""
@@ -15,6 +17,29 @@ class Wider(Shared):
 
     def forward(self, x):
         return self.b(torch.relu(self.a(x))) + self.wider(x)
+
+
+class InAnEinsum(nn.Module):
+    """A weight of two axes that a layer and an einsum multiply by."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x):
+        other = torch.einsum("bc,dc->bd", x, self.linear.weight.unsqueeze(0)[0])
+        return self.head(torch.relu(self.linear(x)) + other)
+
+
+def test_a_weight_that_another_operator_multiplies_by_is_left(tmp_path):
+    """A run does not tell the two products apart, so the layer must not be replaced alone."""
+    x = torch.randn(5, 4)
+    count, original, rewritten = rewrite(tmp_path, scripted(InAnEinsum()), x)
+    reasons = {site.name: site.reason for site in count.sites}
+    assert reasons == {"linear": HIDDEN, "head": None}
+    assert count.macs == 5 * (16 + 16 + 12)
+    assert_same(rewritten(x), original(x))
 
 
 def test_a_shared_convolution_is_one_site_and_stays_shared(tmp_path):

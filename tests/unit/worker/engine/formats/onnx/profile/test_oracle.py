@@ -106,6 +106,9 @@ SEQUENCES = {
     "{ l = Constant <value = int32[2] {4, 4}> () n = Constant <value = int32[1] {5}> () "
     "y, a, b = com.microsoft.GroupQueryAttention <num_heads = 2, kv_num_heads = 1> "
     "(q, k, v, , , l, n) }",
+    "experts": "(float[2, 5, 8] x) => (y) <float[8, 4] r, float[4, 12, 8] w, float[4, 8, 12] v> "
+    "{ n = Constant <value = int64[2] {-1, 8}> () t = Reshape(x, n) p = MatMul(t, r) "
+    "y = com.microsoft.MoE <k = 2> (x, p, w, , v) }",
     "normalisation": "(float[2, 5, 8] x) => (y) <float[8, 8] w, float[8] g> "
     "{ h = MatMul(x, w) y = com.microsoft.SkipLayerNormalization(x, h, g) }",
     "gelu": "(float[2, 5, 8] x) => (y) <float[8, 8] w, float[8] b> "

@@ -37,6 +37,16 @@ def unaccounted(tmp_path, body, weights):
             "com.microsoft::LongformerAttention",
         ),
         ("y = MatMul(x, w)", "float[8, 8] w", None),
+        (
+            "n = SimplifiedLayerNormalization(x, g) y = Mul(n, w)",
+            "float[8] g, float[2, 8] w",
+            None,
+        ),
+        (
+            "y = com.microsoft.QMoE <k = 1> (x, z, w, s, , v, s)",
+            "uint8[8, 8, 4] w, float[8, 8] s, uint8[8, 8, 4] v",
+            "com.microsoft::QMoE",
+        ),
     ],
 )
 def test_what_has_weights_and_no_rule_is_left_out(tmp_path, body, weights, operator):
