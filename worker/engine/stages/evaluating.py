@@ -21,6 +21,7 @@ from worker.engine.model import Runner
 from worker.engine.numerics.random_inputs import random_inputs
 from worker.engine.progress import Progress
 from worker.engine.request import Request
+from worker.engine.stages.dequantising import in_float
 from worker.engine.stages.opening import open_for_compression
 from worker.engine.verify import Outputs, is_scores
 
@@ -97,9 +98,10 @@ def require_classes(request: Request, source: Path, progress: Progress) -> None:
     Raises:
         Refusal: `budget_invalid`, or the model cannot be opened.
     """
-    opened = open_for_compression(request, source, progress)
-    inputs = random_inputs(opened.model.inputs, opened.shapes)
-    del opened
+    with in_float(request, source) as floats:
+        opened = open_for_compression(request, source, floats, progress)
+        inputs = random_inputs(opened.model.inputs, opened.shapes)
+        del opened
     try:
         outputs = load_runner(request.format, source)(inputs)
     except Refusal:
@@ -114,10 +116,11 @@ def _read(
 ) -> LabelledSamples:
     """Read the samples for the model at `source`; the opened model dies here."""
     assert request.evaluation is not None  # the caller has checked
-    opened = open_for_compression(request, source, progress)
-    return read_evaluation(
-        Path(request.evaluation), metric, opened.model.inputs, opened.shapes
-    )
+    with in_float(request, source) as floats:
+        opened = open_for_compression(request, source, floats, progress)
+        return read_evaluation(
+            Path(request.evaluation), metric, opened.model.inputs, opened.shapes
+        )
 
 
 def _choose_output(outputs: Outputs, name: str | None) -> str:
