@@ -15,6 +15,7 @@ FIELD = "precision"
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 FLOAT: Precision = "float"
 INT8: Precision = "int8"
+AUTO: Precision = "auto"
 
 
 def parse_precision(text: str | None) -> Precision:

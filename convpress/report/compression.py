@@ -32,10 +32,12 @@ class Report(Record):
     `uncounted` are the operators that have none. Earlier versions give no `timing`. `tried` are the
     budgets that the search for a promise tried, in their order; empty where a budget was sent.
     `precision` is the one that the job asked for.
+    `restored` says what was turned back into floats in a quantised model, None for others.
     """
 
     account_complete: bool = True
     unaccounted: Many[Unaccounted] = field(default_factory=list)
+    restored: str | None = None
     evaluation: Evaluation | None = None
     tried: Few[Tried] = field(default_factory=list)
     format: str

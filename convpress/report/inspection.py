@@ -24,6 +24,7 @@ class Inspection(Record):
     """The inputs, outputs, sites and costs of a model.
 
     `account_complete` and `unaccounted` are those of a report.
+    `restored` says what was turned back into floats in a quantised model, None for others.
     `missing` says what the costs depend on that is not known: an input shape, without which they
     are None, or the cost of some operators, which `macs` then leaves out. `courses` are the MACs
     along each of the model's execution paths; `macs` is the largest of them.
@@ -31,6 +32,7 @@ class Inspection(Record):
 
     account_complete: bool = True
     unaccounted: Many[Unaccounted] = field(default_factory=list)
+    restored: str | None = None
     format: str
     inputs: Many[Tensor]
     outputs: Many[Tensor]

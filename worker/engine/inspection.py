@@ -8,13 +8,19 @@ from convpress import report as records
 from convpress.budgets import FLOPS_PER_MAC
 from convpress.refusal import Refusal
 from worker.engine import report
-from worker.engine.model import CostProfile, Model, OpenedModel
+from worker.engine.model import CostProfile, Model, OpenedModel, Restored
 from worker.engine.request import Request
 
 
-def without_costs(request: Request, model: Model, refusal: Refusal) -> dict[str, Any]:
-    """Return the inspection of a model whose input shapes are missing, for which it was refused."""
+def without_costs(
+    request: Request, model: Model, refusal: Refusal, restored: Restored | None = None
+) -> dict[str, Any]:
+    """Return the inspection of a model whose input shapes are missing, for which it was refused.
+
+    `restored` is what a job would turn back into floats.
+    """
     record = records.Inspection(
+        restored=report.restored(restored),
         format=request.format,
         inputs=report.tensors(model.inputs),
         outputs=report.tensors(model.outputs),
@@ -33,13 +39,14 @@ def without_costs(request: Request, model: Model, refusal: Refusal) -> dict[str,
 
 def with_costs(request: Request, opened: OpenedModel) -> dict[str, Any]:
     """Return the inspection of a model at the shapes that it is bound to."""
-    model, profile = opened.model, opened.profile
+    model, profile = (opened.posted or opened).model, opened.profile
     missing = unsettled(profile)
     # where nothing at all could be counted, 0 would be a lie
     is_known = not missing or profile.macs > 0
     record = records.Inspection(
         account_complete=not profile.unaccounted,
         unaccounted=report.unaccounted(profile),
+        restored=report.restored(opened.restored),
         format=request.format,
         inputs=report.inputs(model.inputs, opened.shapes),
         outputs=report.tensors(model.outputs),

@@ -288,13 +288,30 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True)
+class Restored:
+    """What was turned back into floats in a quantised model.
+
+    These are the weights of layers, and the pairs of QuantizeLinear and DequantizeLinear on
+    activations, which became clips.
+    """
+
+    weights: int
+    pairs: int
+
+
+@dataclass(frozen=True)
 class OpenedModel:
-    """A model that was opened from the file at `path` and bound to the shapes of its inputs."""
+    """A model that was opened from the file at `path` and bound to the shapes of its inputs.
+
+    `posted` is the model that was sent, where that is quantised and this one has its floats.
+    """
 
     format: Format
     path: Path
     model: Model
     shapes: Shapes
+    posted: "OpenedModel | None" = None
+    restored: Restored | None = None
 
     @cached_property
     def profile(self) -> CostProfile:
@@ -314,3 +331,8 @@ class OpenedModel:
     def bytes(self) -> int:
         """The size of the file."""
         return self.path.stat().st_size
+
+    @property
+    def posted_bytes(self) -> int:
+        """The size of the file that was sent, which is smaller where that is quantised."""
+        return (self.posted or self).path.stat().st_size

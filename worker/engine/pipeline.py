@@ -8,6 +8,7 @@ from worker.engine.numerics import device
 from worker.engine.progress import Emit, Progress
 from worker.engine.request import Request
 from worker.engine.stages.accepting import require_accepted
+from worker.engine.stages.dequantising import in_float
 from worker.engine.stages.evaluating import evaluate_original, require_classes
 from worker.engine.stages.opening import inspect_file, open_for_compression
 from worker.engine.stages.planning import plan, refit
@@ -51,10 +52,11 @@ def compress(request: Request, emit: Emit) -> None:
 
 def _produce(request: Request, source: Path, progress: Progress) -> WrittenArtifact:
     """Write the artifact; the opened model and the plan, with all weights, die here."""
-    opened = open_for_compression(request, source, progress)
-    # the plan before the refit has no name here: what the refit replaces is freed at once
-    refitted = refit(opened, plan(request, opened, progress), progress)
-    return write_artifact(request, opened, refitted, progress)
+    with in_float(request, source) as floats:
+        opened = open_for_compression(request, source, floats, progress)
+        # the plan before the refit has no name here: what the refit replaces is freed at once
+        refitted = refit(opened, plan(request, opened, progress), progress)
+        return write_artifact(request, opened, refitted, progress)
 
 
 def inspect(request: Request, emit: Emit) -> None:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from convpress import report as records
 from convpress.budgets import FLOPS_PER_MAC
 from convpress.formats import FORMATS, Format
+from convpress.precision import AUTO, FLOAT, INT8, Precision
 from convpress.shapes import format_shape
 from worker.engine.comparison_inputs import ComparisonInputs, Source
 from worker.engine.costs.processor import host_name
 from worker.engine.costs.table import CostTable
-from worker.engine.model import CostProfile, Shapes, Site, TensorSpec
+from worker.engine.model import CostProfile, Restored, Shapes, Site, TensorSpec
 from worker.engine.numerics import device
 from worker.engine.risk import UNWEIGHTED
 from worker.engine.selection.analysis import Analysis
@@ -47,6 +48,13 @@ _INPUTS: Mapping[Source, str] = {
     "fitted samples": "samples, to which the layers were fitted too",
     "synthetic": "synthetic, of another kind than was calibrated on",
     "noise": "standard normal",
+}
+
+_AFTER_RESTORING: Mapping[Precision | None, str] = {
+    None: "An artifact computes in floats, or with precision=int8 in integers again.",
+    FLOAT: "The artifact computes in floats; precision=int8 quantises it again.",
+    INT8: "The artifact was quantised again.",
+    AUTO: "The artifact was quantised again where the budgets want it.",
 }
 
 _NS_PER_MS = 1e6
@@ -123,6 +131,26 @@ def unaccounted(profile: CostProfile) -> list[records.Unaccounted]:
     return [records.Unaccounted(**vars(operator)) for operator in profile.unaccounted]
 
 
+def restored(model: Restored | None, precision: Precision | None = None) -> str | None:
+    """Say what was turned back into floats, and what an artifact of this precision computes in.
+
+    None for a model that was posted in floats. Without a precision no artifact was written yet.
+
+    >>> restored(Restored(weights=2, pairs=1), INT8).rpartition("and ")[2]
+    'DequantizeLinear a clip. The artifact was quantised again.'
+    """
+    if model is None:
+        return None
+    weights = "1 weight" if model.weights == 1 else f"{model.weights} weights"
+    clips = "1 pair of QuantizeLinear and DequantizeLinear a clip"
+    if model.pairs != 1:
+        clips = f"{model.pairs} pairs of QuantizeLinear and DequantizeLinear clips"
+    return (
+        f"The model is quantised: {weights} became the floats that they stand for, and {clips}. "
+        f"{_AFTER_RESTORING[precision]}"
+    )
+
+
 def cost(
     profile: CostProfile, parameters: int, size: int, times: records.RunTimes
 ) -> records.Cost:
@@ -186,7 +214,7 @@ def budget(goal: Goal, *, unchanged: bool) -> records.BudgetReport:
 def _warning(budgets: Sequence[BoundBudget]) -> str:
     """Return the warning that budgets allow all of a model, which nobody asks for on purpose."""
     amounts = [
-        f"{each.field}={each.budget.text} allows all of its {each.unit.text(each.total)}"
+        f"{each.field}={each.budget.text} allows all of its {each.unit.text(each.posted)}"
         for each in budgets
     ]
     return (

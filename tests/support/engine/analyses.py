@@ -26,4 +26,6 @@ def analysed(*candidates, paths=()):
 
 
 def objective_of(kind, allowed, total=1000, **options):
-    return Objective((BoundBudget(kind.parse("50%"), total, allowed),), **options)
+    return Objective(
+        (BoundBudget(kind.parse("50%"), total, allowed, total),), **options
+    )

@@ -1,4 +1,4 @@
-"""What an account leaves out."""
+"""What an account leaves out, and of which model it is."""
 
 from rich.text import Text
 
@@ -6,6 +6,11 @@ from convpress.report import Inspection, Report
 from worker.cli.render.tables import plain
 
 _MOST_LINES = 10
+
+
+def restored(account: Report | Inspection) -> list[Text]:
+    """Return the line on a quantised model whose floats were restored; none for others."""
+    return [plain(account.restored)] if account.restored else []
 
 
 def incomplete(account: Report | Inspection) -> list[Text]:

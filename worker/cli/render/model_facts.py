@@ -5,13 +5,13 @@ from rich.table import Table
 
 from convpress.report import Inspection
 from convpress.text.quantities import amount, size
-from worker.cli.render.incomplete import incomplete
+from worker.cli.render.incomplete import incomplete, restored
 from worker.cli.render.tables import plain
 
 
 def overview(model: Inspection) -> Group:
     """Return a model's format, inputs, outputs and size."""
-    return Group(*incomplete(model), _facts(model))
+    return Group(*incomplete(model), *restored(model), _facts(model))
 
 
 def _facts(model: Inspection) -> Table:

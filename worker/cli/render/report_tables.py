@@ -9,7 +9,7 @@ from rich.text import Text
 from convpress.evaluation import kind_of
 from convpress.report import Cost, Report, Spread
 from convpress.text.quantities import amount, percent, size
-from worker.cli.render.incomplete import incomplete
+from worker.cli.render.incomplete import incomplete, restored
 from worker.cli.render.layer_tables import sites
 from worker.cli.render.tables import milliseconds_text, new_table, plain
 
@@ -18,6 +18,7 @@ def account(report: Report) -> Group:
     """Return a report: every layer, the costs, and the risk."""
     above = (
         *incomplete(report),
+        *restored(report),
         *_remark(report),
         *_evaluation(report),
         *_tried(report),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from worker.engine.model import Inputs, Model, Runner
+from worker.engine.model import Inputs, Model, Restored, Runner
 from worker.engine.numerics.convolution import Convolution
 
 Layout = Literal["whole", "branches"]
@@ -95,6 +95,9 @@ class FormatAdapter:
         int8_stopwatch: Times single layers in int8; None where int8 is not written.
         conversion_stopwatch: Times the conversions of a layer's inputs and outputs, likewise.
         int8: How int8 is written; None for a format in which it is not.
+        write_in_float: Writes a quantised model's file, the first path, as a float model to the
+            second; returns None, and writes nothing, where the model is not quantised or its floats
+            are not known. None for a format in which weights are not restored.
     """
 
     open: Callable[[Path], Model]
@@ -109,3 +112,4 @@ class FormatAdapter:
     int8_stopwatch: Stopwatch | None = None
     conversion_stopwatch: Stopwatch | None = None
     int8: Callable[[], Int8Writer] | None = None
+    write_in_float: Callable[[Path, Path], Restored | None] | None = None

@@ -13,6 +13,9 @@ from worker.engine.selection.units import UNITS, Unit
 class BoundBudget:
     """A budget for one model: `allowed` of the `total` that the original costs.
 
+    A share is one of `posted`, the cost of the file that was sent. It differs from the total where
+    that file is quantised and the total is that of its floats.
+
     `overhead` is what the file holds for a factored site beyond its weights (biases, names, code),
     in the budget's unit; `worker.engine.selection.file_overhead` measures it.
     """
@@ -20,6 +23,7 @@ class BoundBudget:
     budget: Budget
     total: int
     allowed: int
+    posted: int
     overhead: int = 0
 
     @classmethod
@@ -31,8 +35,10 @@ class BoundBudget:
         Raises:
             Refusal: `cost_table_invalid` where the budget is one of time and no layer has a price.
         """
-        total = UNITS[budget.kind.unit].total(opened, sites)
-        return cls(budget, total, budget.of(total))
+        unit = UNITS[budget.kind.unit]
+        total = unit.total(opened, sites)
+        posted = unit.posted(opened, total)
+        return cls(budget, total, budget.of(posted), posted)
 
     @property
     def unit(self) -> Unit:
@@ -47,11 +53,11 @@ class BoundBudget:
     @property
     def allows_original(self) -> bool:
         """Whether the original fits as it is."""
-        return self.allowed >= self.total
+        return self.allowed >= self.posted
 
     def text(self, amount: int) -> str:
         """Return an amount as a share of the original's cost, and as the budget is written."""
-        return f"{amount / max(self.total, 1):.4f}, or {self.unit.text(amount)}"
+        return f"{amount / max(self.posted, 1):.4f}, or {self.unit.text(amount)}"
 
     def costs(self, site: Site, candidate: Candidate) -> tuple[int, ...]:
         """Return the cost of a candidate, once for each execution path along which it differs."""

@@ -63,7 +63,7 @@ def frontier(analysis: Analysis, goal: Goal) -> list[FrontierPoint]:
         points[cost] = FrontierPoint(
             macs=analysis.macs_of(choice),
             nanoseconds=analysis.nanoseconds_of(choice),
-            share=(outside_sites + cost) / max(first.total, 1),
+            share=(outside_sites + cost) / max(first.posted, 1),
             error=analysis.predicted_error(choice),
         )
     return [points[cost] for cost in sorted(points)]
@@ -71,7 +71,9 @@ def frontier(analysis: Analysis, goal: Goal) -> list[FrontierPoint]:
 
 def _all_macs(analysis: Analysis, goal: FixedRank) -> Objective:
     """Return the objective that allows all MACs of the original."""
-    budget = BoundBudget(FLOPS.parse("100%"), analysis.macs, analysis.macs)
+    budget = BoundBudget(
+        FLOPS.parse("100%"), analysis.macs, analysis.macs, analysis.macs
+    )
     return Objective((budget,), goal.at_any_price)
 
 

@@ -43,7 +43,7 @@ def one_budget(
         condition = (
             " without a layer that becomes slower, which flops_at_any_price would allow"
         )
-    share = f"{least / max(budget.total, 1):.4f} of its {budget.budget.kind.quantity}"
+    share = f"{least / max(budget.posted, 1):.4f} of its {budget.budget.kind.quantity}"
     return Refusal(
         Code.BUDGET_UNREACHABLE,
         f"the smallest reachable budget is {share}{condition}{_unfactored(analysis)}",

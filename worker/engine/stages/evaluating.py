@@ -21,6 +21,7 @@ from worker.engine.model import Inputs, Runner
 from worker.engine.numerics.random_inputs import random_inputs
 from worker.engine.progress import Progress
 from worker.engine.request import Request
+from worker.engine.stages.dequantising import in_float
 from worker.engine.stages.opening import open_for_compression
 from worker.engine.verify import Outputs, is_scores
 
@@ -109,8 +110,9 @@ def require_classes(request: Request, source: Path, progress: Progress) -> None:
 
 def _noise(request: Request, source: Path, progress: Progress) -> Inputs:
     """Return random inputs for the model at `source`; the opened model dies here."""
-    opened = open_for_compression(request, source, progress)
-    return random_inputs(opened.model.inputs, opened.shapes)
+    with in_float(request, source) as floats:
+        opened = open_for_compression(request, source, floats, progress)
+        return random_inputs(opened.model.inputs, opened.shapes)
 
 
 def _read(
@@ -118,10 +120,11 @@ def _read(
 ) -> LabelledSamples:
     """Read the samples for the model at `source`; the opened model dies here."""
     assert request.evaluation is not None  # the caller has checked
-    opened = open_for_compression(request, source, progress)
-    return read_evaluation(
-        Path(request.evaluation), metric, opened.model.inputs, opened.shapes
-    )
+    with in_float(request, source) as floats:
+        opened = open_for_compression(request, source, floats, progress)
+        return read_evaluation(
+            Path(request.evaluation), metric, opened.model.inputs, opened.shapes
+        )
 
 
 def _choose_output(outputs: Outputs, name: str | None) -> str:

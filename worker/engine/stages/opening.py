@@ -1,6 +1,7 @@
 """Open: read the model, bind the shapes of its inputs, and count its costs."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from convpress.gate import bundle
@@ -14,15 +15,18 @@ from worker.engine.model import CostProfile, Model, OpenedModel, advice_on_quant
 from worker.engine.progress import Progress
 from worker.engine.request import Request
 from worker.engine.selection.enumeration import require_form
+from worker.engine.stages.dequantising import FloatFile, in_float
 
 _MOST_OPERATORS = 8
 """The operators that a refusal names."""
 
 
 def open_for_compression(
-    request: Request, source: Path, progress: Progress
+    request: Request, source: Path, floats: FloatFile, progress: Progress
 ) -> OpenedModel:
     """Open the model at `source`, and write its inspection where the request asks for it.
+
+    `floats` is the same model in floats.
 
     Raises:
         Refusal: the model cannot be opened, does not take the input shape, or has no layer that can
@@ -33,7 +37,7 @@ def open_for_compression(
     require_onnx(request.precision, request.format)
     require_ranges(request.precision, request.calibration)
     _require_one_file(request, source)
-    opened = bound(request, source, open_model(request.format, source))
+    opened = _opened(request, source, floats)
     _require_listable(opened.profile, request.limits)
     # the inspection is of use even where the compression is refused
     if request.inspection is not None:
@@ -69,17 +73,31 @@ def inspect_file(request: Request, source: Path, progress: Progress) -> None:
         Refusal: the model cannot be opened, or does not take the input shape.
     """
     progress.enter("loading")
-    model = open_model(request.format, source)
-    try:
-        opened = bound(request, source, model)
-    except Refusal as refusal:
-        if refusal.code != Code.INPUT_SHAPE_REQUIRED:
-            raise
-        members = inspection.without_costs(request, model, refusal)
-    else:
-        _require_listable(opened.profile, request.limits)
-        members = inspection.with_costs(request, opened)
+    with in_float(request, source) as floats:
+        try:
+            opened = _opened(request, source, floats)
+        except Refusal as refusal:
+            if refusal.code != Code.INPUT_SHAPE_REQUIRED:
+                raise
+            model = open_model(request.format, source)
+            members = inspection.without_costs(request, model, refusal, floats.restored)
+        else:
+            _require_listable(opened.profile, request.limits)
+            members = inspection.with_costs(request, opened)
     report.write(request.report, members)
+
+
+def _opened(request: Request, source: Path, floats: FloatFile) -> OpenedModel:
+    """Return the model at `source`, opened from its floats and bound to its shapes.
+
+    Raises:
+        Refusal: the model cannot be opened, or does not take the input shape.
+    """
+    opened = bound(request, floats.path, open_model(request.format, floats.path))
+    if floats.restored is None:
+        return opened
+    posted = bound(request, source, open_model(request.format, source))
+    return replace(opened, posted=posted, restored=floats.restored)
 
 
 def bound(request: Request, source: Path, model: Model) -> OpenedModel:

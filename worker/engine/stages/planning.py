@@ -97,7 +97,10 @@ def plan(request: Request, opened: OpenedModel, progress: Progress) -> Plan:
     int8 = None
     if request.precision != FLOAT and not unchanged:
         int8 = plan_int8(request, opened, analysis)
-    if int8 is not None and isinstance(goal, Objective) and not is_whole:
+    if unchanged:
+        # the floats of a quantised model would not fit what its file does
+        choice = analysis.originals
+    elif int8 is not None and isinstance(goal, Objective) and not is_whole:
         analysis, choice = choose_with_int8(request, opened, analysis, int8, goal)
     elif int8 is not None and is_whole:
         why_not = int8_writer(request.format).why_not

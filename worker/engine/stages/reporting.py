@@ -26,6 +26,7 @@ def write_report(
     record = records.Report(
         account_complete=not profile.unaccounted,
         unaccounted=report.unaccounted(profile),
+        restored=report.restored(artifact.original.restored, request.precision),
         evaluation=verification.evaluation,
         tried=[] if search is None else list(search.tried),
         format=request.format,
@@ -64,7 +65,7 @@ def _before(
     request: Request, artifact: WrittenArtifact, timing: records.Timing
 ) -> records.Cost:
     original, size = artifact.original, Path(request.model).stat().st_size
-    return report.cost(original.profile, original.parameters, size, timing.before)
+    return report.cost(original.posted, original.parameters, size, timing.before)
 
 
 def _after(

@@ -13,7 +13,7 @@ from worker.engine import report
 from worker.engine.comparison_inputs import ComparisonInputs
 from worker.engine.costs.table import CostTable
 from worker.engine.formats.input_shapes import unstated_numbers
-from worker.engine.model import CostProfile, OpenedModel, Shapes
+from worker.engine.model import CostProfile, OpenedModel, Restored, Shapes
 from worker.engine.numerics.random_inputs import random_inputs
 from worker.engine.progress import Progress
 from worker.engine.request import Request
@@ -39,7 +39,9 @@ class Original:
     """The original model as the report and the verification need it: without its weights.
 
     `output_shapes` are those that it declares. `numbers` is a sentence on inputs of whole numbers
-    whose values the user has not stated, None where there are none.
+    whose values the user has not stated, None where there are none. `posted` are the costs of the
+    file that was sent; they differ from `profile` where that is quantised, and `restored` says what
+    was turned back into floats.
     """
 
     inputs: list[records.Tensor]
@@ -47,7 +49,9 @@ class Original:
     output_shapes: Mapping[str, DeclaredShape]
     numbers: str | None
     profile: CostProfile
+    posted: CostProfile
     parameters: int
+    restored: Restored | None = None
 
 
 @dataclass(frozen=True)
@@ -83,13 +87,15 @@ def write_artifact(
     """Write the artifact to the request's output path."""
     progress.enter("rewriting")
     # the sites are replaced in the opened model itself: its own costs are read before
-    original = _original(opened)
+    original = _original(opened, unchanged=plan.unchanged)
     analysis, choice = plan.analysis, plan.choice
     target = plan.target(request.format)
     if plan.replacements:
         _save(opened, plan.replacements, target, Path(request.output), progress)
     else:
-        _copy(opened, Path(request.model), Path(request.output))
+        is_posted = plan.unchanged or opened.posted is None
+        source = Path(request.model) if is_posted else opened.path
+        _copy(opened, source, Path(request.output))
     predicted_error = analysis.predicted_error(choice)
     pairs = zip(analysis.candidates, choice, strict=True)
     table = analysis.table
@@ -149,7 +155,7 @@ def _copy(opened: OpenedModel, source: Path, output: Path) -> None:
         opened.model.save(output)
 
 
-def _original(opened: OpenedModel) -> Original:
+def _original(opened: OpenedModel, *, unchanged: bool) -> Original:
     inputs = report.inputs(opened.model.inputs, opened.shapes)
     return Original(
         inputs=inputs,
@@ -157,7 +163,9 @@ def _original(opened: OpenedModel) -> Original:
         output_shapes={spec.name: spec.shape for spec in opened.model.outputs},
         numbers=unstated_numbers(opened.model.inputs, opened.shapes),
         profile=opened.profile,
-        parameters=opened.parameters,
+        posted=(opened.posted or opened).profile,
+        parameters=(opened.posted or opened).parameters,
+        restored=None if unchanged else opened.restored,
     )
 
 

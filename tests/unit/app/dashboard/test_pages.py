@@ -155,6 +155,12 @@ def test_times_are_the_processors_and_the_clocks_unless_the_host_was_busy(client
     assert "1.5 ms → 1.5 ms</p>" in page
 
 
+def test_a_quantised_model_is_named_above_all_figures(client):
+    page = page_of(client, REPORT | {"restored": "The model is quantised: 2 weights"})
+    assert page.index("The model is quantised") < page.index("At a glance")
+    assert "Quantised model" not in page_of(client, REPORT)
+
+
 def test_an_incomplete_account_is_said_above_all_figures(client):
     mixed = {"name": "fused", "operator": "acme::Mix", "reason": "there is no rule"}
     incomplete = REPORT | {"account_complete": False, "unaccounted": [mixed]}

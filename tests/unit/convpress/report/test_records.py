@@ -12,6 +12,7 @@ from convpress.report import Inspection, Tensor
 MEMBERS = {
     "account_complete": True,
     "unaccounted": [],
+    "restored": None,
     "format": "onnx",
     "inputs": [{"name": "x", "dtype": "float32", "shape": "1x3"}],
     "outputs": [{"name": "y", "dtype": "float32", "shape": None}],

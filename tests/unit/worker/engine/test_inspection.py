@@ -15,6 +15,7 @@ from worker.engine import report
 from worker.engine.pipeline import compress, inspect
 from worker.engine.progress import Progress
 from worker.engine.request import Request
+from worker.engine.stages.dequantising import FloatFile
 from worker.engine.stages.opening import open_for_compression
 
 
@@ -66,8 +67,10 @@ def test_a_model_that_no_report_can_list_is_refused(tmp_path, limit, what):
         str(tmp_path / "told.json"),
         limits=limits,
     )
+    source = Path(request.model)
+    progress = Progress(lambda *_: None)
     with pytest.raises(Refusal) as refused:
-        open_for_compression(request, Path(request.model), Progress(lambda *_: None))
+        open_for_compression(request, source, FloatFile(source), progress)
     assert refused.value.code == Code.MODEL_OVER_LIMIT
     assert what in refused.value.got
 

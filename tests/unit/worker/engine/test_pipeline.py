@@ -42,6 +42,7 @@ NOT_ASKED_FOR = "the request turns it off"
 TOP_FIELDS = {
     "account_complete",
     "unaccounted",
+    "restored",
     "evaluation",
     "tried",
     "format",

@@ -84,12 +84,10 @@ INTEGERS = (
 )
 
 
-QDQ = (
-    "net (float[1, 8] x) => (float[1, 8] y) <int8[8, 8] w> { s = Constant <value = float {0.1}> () "
+SCALED_IN_A_RUN = (
+    "net (float[1, 8] x) => (float[1, 8] y) <int8[8, 8] w> { s = ReduceMax <keepdims = 0> (x) "
     "v = DequantizeLinear(w, s) y = MatMul(x, v) }"
 )
-
-
 HEADER = '<ir_version: 8, opset_import: ["": 17, "com.microsoft": 1]> '
 
 
@@ -107,7 +105,7 @@ HEADER = '<ir_version: 8, opset_import: ["": 17, "com.microsoft": 1]> '
             None,
         ),
         (
-            HEADER + QDQ,
+            HEADER + SCALED_IN_A_RUN,
             "its weight is quantised (1 layer); give the model from before",
             None,
         ),

@@ -3,6 +3,7 @@
 from worker.engine.costs import onnx_stopwatch
 from worker.engine.costs.int8_stopwatch import conversion_nanoseconds, int8_nanoseconds
 from worker.engine.formats.adapter import FormatAdapter, Int8Writer, Stopwatch
+from worker.engine.formats.onnx.floats import write_in_float
 from worker.engine.formats.onnx.model import OnnxModel
 from worker.engine.formats.onnx.runtime import runner
 from worker.engine.formats.onnx.storage.bundle import stored
@@ -39,4 +40,5 @@ ADAPTER = FormatAdapter(
     int8_stopwatch=int8_nanoseconds,
     conversion_stopwatch=conversion_nanoseconds,
     int8=_int8,
+    write_in_float=write_in_float,
 )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from worker.engine.formats.onnx.graph import (
+    DEQUANTISE,
     FLOATS,
     input_name,
     integer,
@@ -27,7 +28,6 @@ from worker.engine.formats.onnx.storage import tensors
 _UNARY = ("Identity", "Cast", "Transpose", "Flatten")
 _WITH_INTEGERS = ("Reshape", "Squeeze", "Unsqueeze")
 _FILL = "ConstantOfShape"
-_DEQUANTISE = "DequantizeLinear"
 FOLDED = ("Constant", *_UNARY, *_WITH_INTEGERS, _FILL)
 """The operators whose values may be known before a graph runs."""
 
@@ -67,7 +67,7 @@ class Constant:
     @property
     def is_quantised(self) -> bool:
         """Whether it is stored as scaled integers; `array` does not support these."""
-        return any(node.op_type == _DEQUANTISE for node, _ in self.folds)
+        return any(node.op_type == DEQUANTISE for node, _ in self.folds)
 
     @property
     def data_type(self) -> int:
@@ -182,7 +182,7 @@ def _folds_alone(node: NodeProto) -> bool:
     kind = operator(node)
     if kind == "Cast":
         return integer(node, "to", 0) in FLOATS
-    return kind in _UNARY or kind == _DEQUANTISE
+    return kind in _UNARY or kind == DEQUANTISE
 
 
 def _listed(node: NodeProto, known: dict[str, Constant]) -> tuple[int, ...] | None:

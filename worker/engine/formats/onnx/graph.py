@@ -20,6 +20,9 @@ OWN_DOMAINS = ("", "ai.onnx")
 FLOATS = frozenset(
     {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 )
+
+QUANTISE, DEQUANTISE = "QuantizeLinear", "DequantizeLinear"
+"""The operators between floats and scaled integers, of ONNX and of ONNX Runtime alike."""
 """The element types of weights."""
 
 
@@ -195,10 +198,10 @@ def quantised_names(graph: GraphProto) -> tuple[set[str], set[str]]:
     values: set[str] = set()
     scales: set[str] = set()
     for node in all_nodes(graph.node):
-        if node.op_type == "DequantizeLinear":
+        if node.op_type == DEQUANTISE:
             first_inputs = node.input[:1]
             values.update(first_inputs)
-        if node.op_type in ("DequantizeLinear", "QuantizeLinear"):
+        if node.op_type in (DEQUANTISE, QUANTISE):
             second_inputs = node.input[1:2]
             scales.update(second_inputs)
     values.discard("")

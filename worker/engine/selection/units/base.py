@@ -32,6 +32,10 @@ class Unit(ABC):
             Refusal: the unit cannot be counted in this model.
         """
 
+    def posted(self, opened: OpenedModel, total: int) -> int:  # noqa: ARG002
+        """Return the cost of the file that was sent: the total, but of a quantised model."""
+        return total
+
     @abstractmethod
     def cost(self, site: Site, candidate: Candidate) -> int:
         """Return the cost of a candidate in a site's place, over all calls of the site."""

@@ -20,6 +20,10 @@ class Bytes(Unit):
         """Return the size of the original's file."""
         return opened.bytes
 
+    def posted(self, opened: OpenedModel, total: int) -> int:  # noqa: ARG002
+        """Return the size of the file that was sent."""
+        return opened.posted_bytes
+
     def cost(self, site: Site, candidate: Candidate) -> int:
         """Return the bytes of a candidate's weights, in the site's dtype or in int8."""
         return (1 if candidate.quantised else site.itemsize) * candidate.parameters

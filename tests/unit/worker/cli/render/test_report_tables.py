@@ -182,6 +182,13 @@ def test_an_incomplete_account_says_so_first():
     assert "INCOMPLETE" not in shown(render.account(report()))
 
 
+def test_a_quantised_model_is_named_first():
+    members = {**fake_engine.REPORT, "restored": "The model is quantised: 2 weights"}
+    account = read(Report, json.dumps(members).encode())
+    assert shown(render.account(account)).startswith("The model is quantised")
+    assert "quantised" not in shown(render.account(report()))
+
+
 def test_an_incomplete_account_of_many_operators_names_some():
     many = {**INCOMPLETE, "unaccounted": [UNACCOUNTED] * 12}
     account = read(Report, json.dumps({**fake_engine.REPORT, **many}).encode())

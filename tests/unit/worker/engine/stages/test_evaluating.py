@@ -35,7 +35,7 @@ def test_top_one_is_measured_before_and_after(tmp_path, name):
         evaluation.after < evaluation.before
     )  # without a calibration the budget costs something
     assert evaluation.loss == pytest.approx(evaluation.before - evaluation.after)
-    assert list(report)[2] == "evaluation"
+    assert list(report)[3] == "evaluation"
 
 
 def test_a_fixed_batch_is_filled_and_the_rest_not_counted(tmp_path):

@@ -4,6 +4,8 @@ Exporters leave such arithmetic behind for weight and spectral normalisation, we
 standardisation, equalised learning rates, and merged or sliced weights.
 """
 
+from collections.abc import Collection
+from math import prod
 from pathlib import Path
 
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
@@ -11,7 +13,9 @@ from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 from convpress.refusal import Refusal
 from worker.engine.formats.onnx.constants import Constant, constants
 from worker.engine.formats.onnx.graph import (
+    DEQUANTISE,
     OWN_DOMAINS,
+    QUANTISE,
     all_nodes,
     fresh_name,
     names,
@@ -22,19 +26,20 @@ from worker.engine.formats.onnx.graph import (
 from worker.engine.formats.onnx.runtime.session import RUNTIME_ERRORS, session
 
 _LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-# Their values differ from run to run, or stand for another element type.
+# Their values differ from run to run, or are integers of a scale that they compute.
 _NEVER_COMPUTED = (
     "Bernoulli",
-    "DequantizeLinear",
     "Dropout",
     "DynamicQuantizeLinear",
     "Multinomial",
-    "QuantizeLinear",
     "RandomNormal",
     "RandomNormalLike",
     "RandomUniform",
     "RandomUniformLike",
 )
+_QUANTISING = (DEQUANTISE, QUANTISE)
+_LARGEST_BYTES, _BYTES_PER_NUMBER = 2**30, 4
+"""The floats of quantised weights that are held in memory at once."""
 _FAILURES: tuple[type[Exception], ...] = (Refusal, *RUNTIME_ERRORS)
 # Up to this IR version every initializer is an input too.
 _LAST_IR_WITH_WEIGHTS_AS_INPUTS = 3
@@ -48,14 +53,55 @@ def store_computed_weights(model: ModelProto, source: Path) -> None:
     graph = model.graph
     known = constants(graph)
     producers = _computed(graph, known)
-    targets = sorted(_layer_operands(graph) & producers.keys())
+    _store(model, source, _layer_operands(graph) & producers.keys(), producers, known)
+
+
+def store_dequantised_weights(model: ModelProto, source: Path) -> int:
+    """Store the operands of layers that follow from quantised parameters alone, as floats.
+
+    Returns the number of weights among them; 0 where the runtime cannot compute them all, or they
+    are too large. `source` is as above.
+    """
+    graph = model.graph
+    everything = constants(graph)
+    known = {
+        name: constant
+        for name, constant in everything.items()
+        if not constant.is_quantised
+    }
+    producers = _computed(graph, known, with_quantised=True)
+    targets = set()
+    size = 0
+    for name in _layer_operands(graph) & producers.keys():
+        path = _needed([name], graph, producers, known)
+        if any(_is_quantising(producers[each]) for each in path & producers.keys()):
+            targets.add(name)
+            sizes = [prod(known[each].shape) for each in path & known.keys()]
+            size += _BYTES_PER_NUMBER * max(sizes, default=0)
+    if size > _LARGEST_BYTES:
+        return 0
+    weights = _layer_operands(graph, last=1) & targets
+    is_stored = _store(model, source, targets, producers, known)
+    return len(weights) if is_stored else 0
+
+
+def _store(
+    model: ModelProto,
+    source: Path,
+    names_to_store: Collection[str],
+    producers: dict[str, NodeProto],
+    known: dict[str, Constant],
+) -> bool:
+    """Compute and store these values; return whether there are any that the runtime computes."""
+    graph = model.graph
+    targets = sorted(names_to_store)
     if not targets:
-        return
+        return False
     part = _part(model, targets, producers, known)
     try:
         arrays = session(part.SerializeToString(), source).run(targets, {})
     except _FAILURES:
-        return
+        return False
     used_names = names(graph)
     for name, array in zip(targets, arrays, strict=True):
         _move_output(producers[name], name, used_names)
@@ -67,13 +113,20 @@ def store_computed_weights(model: ModelProto, source: Path) -> None:
             )
             graph.input.append(described)
     _remove_unused(graph, {*producers, *known})
+    return True
 
 
-def _computed(graph: GraphProto, known: dict[str, Constant]) -> dict[str, NodeProto]:
-    """Return the nodes whose values follow from constants by arithmetic, by each output."""
+def _computed(
+    graph: GraphProto, known: dict[str, Constant], *, with_quantised: bool = False
+) -> dict[str, NodeProto]:
+    """Return the nodes whose values follow from constants by arithmetic, by each output.
+
+    Quantised values stand for another element type, and stay as they are if not asked for.
+    """
     producers: dict[str, NodeProto] = {}
     for node in graph.node:
-        if not _is_arithmetic(node):
+        is_quantising = with_quantised and _is_quantising(node)
+        if not is_quantising and not _is_arithmetic(node):
             continue
         operands = [name for name in node.input if name]
         are_constant = all(name in known or name in producers for name in operands)
@@ -88,11 +141,17 @@ def _computed(graph: GraphProto, known: dict[str, Constant]) -> dict[str, NodePr
 def _is_arithmetic(node: NodeProto) -> bool:
     if node.domain not in OWN_DOMAINS or node.op_type in _NEVER_COMPUTED:
         return False
+    if _is_quantising(node):
+        return False
     return next(subgraphs(node), None) is None
 
 
-def _layer_operands(graph: GraphProto) -> set[str]:
-    """Return the weights and biases of layers, bodies included.
+def _is_quantising(node: NodeProto) -> bool:
+    return node.op_type in _QUANTISING
+
+
+def _layer_operands(graph: GraphProto, last: int | None = None) -> set[str]:
+    """Return the weights and biases of layers, bodies included; up to the operand `last`.
 
     The data of a layer is no weight, even if it is computed from parameters, as a table of
     positions is: the model has to compute the products that lead to it.
@@ -100,7 +159,7 @@ def _layer_operands(graph: GraphProto) -> set[str]:
     operands: set[str] = set()
     for node in all_nodes(graph.node):
         if operator(node) in _LAYERS:
-            operands.update(node.input[1:])
+            operands.update(node.input[1:][:last])
     return operands
 
 
