@@ -9,6 +9,7 @@ ZOO is a folder of networks with images and a `measure.py` that loads them. Prin
 - `dac uniform`: the paper's method, the highest rank that fits, the same everywhere;
 - `dac`, `weights`: DAC and all forms with allocated ranks, from the weights alone;
 - `torchscript`, `onnx`: the product without data, from either file;
+- `pt2`: the same from the TorchScript file as torch converts it to a program of torch.export;
 - `real`: the same calibrated on the zoo's own real images;
 - `balf`: channel decomposition under the uncentred moments of real images, as BALF does (arXiv
   2509.25136).
@@ -35,6 +36,7 @@ import numpy as np
 import torch
 from accuracy_chart import draw
 from scipy.stats import spearmanr
+from zoo.from_torchscript import write_program
 
 from app.settings import get_settings
 from convpress.budgets import FLOPS
@@ -61,7 +63,9 @@ from worker.engine.verify import compare, worst
 from worker.jobs.cost_tables import request_members
 
 KEEPS = (0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
-ROWS = ("dac uniform", "dac", "weights", "torchscript", "onnx", "real", "balf")
+ROWS = ("dac uniform", "dac", "weights", "torchscript", "pt2", "onnx", "real", "balf")
+FORMATS = ("torchscript", "pt2", "onnx")
+"""The rows of the product without data, from a file of each format."""
 MOST_UNIFORM = 9
 
 
@@ -130,11 +134,18 @@ def main() -> None:
     figures = {}
     for network in arguments.networks or zoo.NETWORKS:
         shape = zoo.NETWORKS[network]["shape"]
-        onnx, torchscript = (
-            Case(arguments.zoo / f"{network}.{suffix}", shape, arguments.target)
-            for suffix in ("onnx", "ts.pt")
-        )
-        cases = (onnx, torchscript)
+        with tempfile.TemporaryDirectory() as folder:
+            paths = {
+                "onnx": arguments.zoo / f"{network}.onnx",
+                "torchscript": arguments.zoo / f"{network}.ts.pt",
+            }
+            if "pt2" in arguments.rows:
+                paths["pt2"] = Path(folder) / "model.pt2"
+                write_program(paths["torchscript"], shape, paths["pt2"])
+            cases = {
+                name: Case(path, shape, arguments.target)
+                for name, path in paths.items()
+            }
         figures[network] = measure(zoo, cases, network, arguments.rows, arguments.keeps)
         print_table(network, figures[network])
         if arguments.output:
@@ -143,23 +154,22 @@ def main() -> None:
 
 def measure(
     zoo: ModuleType,
-    cases: tuple[Case, Case],
+    cases: Mapping[str, Case],
     network: str,
     rows: Sequence[str],
     keeps: Sequence[float],
 ) -> dict[str, Any]:
-    """Score one network, from ONNX and TorchScript, at every budget, row by row."""
-    onnx, torchscript = cases
+    """Score one network, from a file of each format, at every budget, row by row."""
     scores: dict[str, Any] = {
         "metric": zoo.NETWORKS[network]["metric"],
-        "original": score(zoo, network, onnx, {}),
+        "original": score(zoo, network, cases["onnx"], {}),
         "images": len(
             zoo._noisy() if network.startswith("denoise") else zoo.inputs(network)[1]
         ),
         "keeps": list(keeps),
     }
     for row in rows:
-        case = onnx if row == "onnx" else torchscript
+        case = cases[row if row in FORMATS else "torchscript"]
         start = time.perf_counter()
         points = (
             [uniform(case, keep) for keep in keeps]
@@ -316,7 +326,7 @@ def print_table(network: str, figures: Mapping[str, Any]) -> None:
                 for cell in figures[row]["cells"]
             ]
             print(f"| {row} | " + " | ".join(cells) + " |")
-    for row in ("torchscript", "onnx"):
+    for row in FORMATS:
         cells = [
             cell
             for cell in figures.get(row, {"cells": ()})["cells"]

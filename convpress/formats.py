@@ -109,6 +109,8 @@ FORMATS: dict[Format, FormatSpec] = {
 EXPECTED = " or ".join(f"{spec.noun} ({spec.container})" for spec in FORMATS.values())
 """What a model may be, for refusals and the API's description."""
 
+_labels = [spec.label for spec in FORMATS.values()]
+LABELS = f"{', '.join(_labels[:-1])} or {_labels[-1]}"
 _nouns = [spec.noun for spec in FORMATS.values()]
 NOUNS = f"{', '.join(_nouns[:-1])} or {_nouns[-1]}"
 EXPORTERS = " or ".join(spec.exporter for spec in FORMATS.values())

@@ -6,7 +6,7 @@ A line of a table is one kind: its name, the advice, and how its bytes or member
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from convpress.formats import EXPECTED, EXPORTERS, FIELD
+from convpress.formats import EXPECTED, EXPORTERS, FIELD, LABELS
 from convpress.gate.container import Container
 from convpress.gate.signs import (
     begins,
@@ -22,7 +22,7 @@ from convpress.gate.signs import (
 )
 from convpress.refusal import Code, Refusal
 
-_AGAIN = "export the original network again, to ONNX or TorchScript"
+_AGAIN = f"export the original network again, to {LABELS}"
 _IN_TORCH = f"load it into its PyTorch module, and export that with {EXPORTERS}"
 _TO_ONNX = "convert it with `python -m tf2onnx.convert {} --output model.onnx`"
 _SAVE_PROGRAM = "send the exported program, as torch.export.save writes it"
@@ -241,9 +241,9 @@ ARCHIVES: tuple[Kind, ...] = (
         has(r"Manifest\.json", r"[^/]+\.mlmodel"),
     ),
     Kind(
-        "an archive of a TorchScript file or a PyTorch checkpoint",
+        "an archive of a PyTorch file",
         "send the file itself, without an archive around it",
-        has(r"[^/]+\.(pt|pth|ts|torchscript|ckpt)"),
+        has(r"[^/]+\.(pt|pt2|pth|ts|torchscript|ckpt)"),
         is_model=False,
     ),
     Kind(

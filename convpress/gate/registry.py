@@ -6,9 +6,10 @@ from pathlib import Path
 
 from convpress.formats import Format
 from convpress.gate.container import Container
+from convpress.gate.onnx import open_inputs as onnx_inputs
 from convpress.gate.onnx.check import require_safe_onnx
-from convpress.gate.onnx.open_inputs import open_shape
 from convpress.gate.onnx.recognise import recognise_onnx
+from convpress.gate.pt2 import open_inputs as pt2_inputs
 from convpress.gate.pt2.check import require_safe_pt2
 from convpress.gate.pt2.recognise import recognise_pt2
 from convpress.gate.torchscript.check import require_safe_torchscript
@@ -39,10 +40,14 @@ class FormatGate:
 
 
 GATES: dict[Format, FormatGate] = {
-    "onnx": FormatGate(recognise_onnx, require_safe_onnx, open_shape=open_shape),
+    "onnx": FormatGate(
+        recognise_onnx, require_safe_onnx, open_shape=onnx_inputs.open_shape
+    ),
     "torchscript": FormatGate(
         recognise_torchscript, require_safe_torchscript, suggested_shape
     ),
-    "pt2": FormatGate(recognise_pt2, require_safe_pt2),
+    "pt2": FormatGate(
+        recognise_pt2, require_safe_pt2, open_shape=pt2_inputs.open_shape
+    ),
 }
 """By format, asked in this order; no file is of two formats."""

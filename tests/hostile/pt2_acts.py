@@ -9,15 +9,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from support.pt2.archives import (
+    LEAF,
     PROGRAM,
     SAMPLES,
     WEIGHTS,
     calls,
+    container,
     graph,
     members,
     node,
     packed,
     pickled,
+    treespec,
     with_constant,
     with_json,
     with_members,
@@ -41,6 +44,16 @@ def acting(mark: Callable[[str], Path]) -> Files:
             (lambda make=make, deed=deed: make(deed)),
             name not in HARMLESS_AS_COPIES,
         )
+
+
+def importing(structure: str) -> bytes:
+    """The small archive whose structure of inputs or outputs has torch import `this`.
+
+    A key of a dictionary names it as the module of an enumeration.
+    """
+    key = json.dumps([{"__enum__": True, "fqn": "this:d", "name": "x"}])
+    spec = treespec(container("builtins.dict", key, LEAF))
+    return with_program(lambda program: calls(program).update({structure: spec}))
 
 
 HARMLESS_AS_COPIES = frozenset({"sample-inputs-run", "guard-writes-a-file-at-run"})
@@ -88,6 +101,23 @@ def _argument(deed: str) -> bytes:
     """An argument that ends its function; a string swallows all up to where torch repeats it."""
     name = f'image):\n    {deed}\n    return """#'
     return with_program(lambda program: calls(program).update(forward_arg_names=[name]))
+
+
+def _keyword(deed: str) -> bytes:
+    """A keyword whose default acts; torch writes it once more as a key, in quotes, and as a value.
+
+    A comment ends the line of the default, and both places read on as code.
+    """
+    act = deed.replace("'", '"')
+    key = f'image={act}#\'\n if 1 else ""'
+    call = container(
+        "builtins.tuple",
+        "null",
+        container("builtins.tuple", "null"),
+        container("builtins.dict", json.dumps([key]), LEAF),
+    )
+    changed = {"in_spec": treespec(call), "forward_arg_names": None}
+    return with_program(lambda program: calls(program).update(changed))
 
 
 def _attribute(deed: str) -> bytes:
@@ -165,6 +195,7 @@ _ACTS: dict[str, Callable[[str], bytes]] = {
     ),
     "input-name-writes-a-file-at-load": _renamed,
     "argument-name-writes-a-file-at-run": _argument,
+    "keyword-writes-a-file-at-run": _keyword,
     "attribute-name-writes-a-file-at-run": _attribute,
     "operator-argument-writes-a-file-at-run": _operator_argument,
     "guard-writes-a-file-at-run": lambda deed: with_program(

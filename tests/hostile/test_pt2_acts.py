@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from pt2_acts import HARMLESS_AS_COPIES, acting
+from pt2_acts import HARMLESS_AS_COPIES, acting, importing
 
 from convpress.gate.check import require_safe
 from convpress.gate.pt2.samples import write_without_samples
@@ -29,11 +29,19 @@ def files(tmp_path):
     return paths
 
 
-def marks_after_opening(folder, marks):
-    """The marks that torch leaves where it opens every file of a folder."""
+def printed_by_opening(folder):
+    """What torch prints where it opens every file of a folder."""
     command = [sys.executable, "-P", str(OPENER), str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(command, check=True, timeout=300, env=environment)
+    process = subprocess.run(
+        command, check=True, timeout=300, env=environment, stdout=subprocess.PIPE
+    )
+    return process.stdout.decode()
+
+
+def marks_after_opening(folder, marks):
+    """The marks that torch leaves where it opens every file of a folder."""
+    printed_by_opening(folder)
     return {path.name for path in marks.iterdir()}
 
 
@@ -58,4 +66,22 @@ def test_copies_without_samples_and_guards_do_not_act(files, tmp_path):
 def test_the_gate_refuses_them(files, name):
     with pytest.raises(Refusal) as refusal:
         require_safe(files[name], "pt2", Limits())
+    assert refusal.value.code == "model_unsafe"
+
+
+@pytest.mark.hostile
+@pytest.mark.parametrize("structure", ["in_spec", "out_spec"])
+def test_a_key_of_a_structure_imports_a_module_where_no_wall_stands(
+    tmp_path, structure
+):
+    (tmp_path / "model.pt2").write_bytes(importing(structure))
+    assert "The Zen of Python" in printed_by_opening(tmp_path)
+
+
+@pytest.mark.parametrize("structure", ["in_spec", "out_spec"])
+def test_the_gate_refuses_a_key_that_imports_a_module(tmp_path, structure):
+    path = tmp_path / "model.pt2"
+    path.write_bytes(importing(structure))
+    with pytest.raises(Refusal, match="that torch would import") as refusal:
+        require_safe(path, "pt2", Limits())
     assert refusal.value.code == "model_unsafe"

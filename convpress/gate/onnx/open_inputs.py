@@ -1,18 +1,15 @@
 """The inputs of an ONNX file whose sizes the user has to state, from the file's header.
 
-The rules are those by which the engine binds shapes: a first axis without a size is a batch of 1,
-and so is every axis with its symbol. Whatever cannot be known within bounds is left to the engine.
+Whatever cannot be known within bounds is left to the engine.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from convpress.gate import protobuf
 from convpress.gate.mapped import mapped
+from convpress.gate.open_sizes import Sizes, unstated
 from convpress.gate.protobuf import DELIMITED, VARINT, Field
-from convpress.shapes import format_shape
-
-Sizes = Sequence[int | str | None]
 
 # Nodes, weights and inputs of a graph; a walk over more would take the API too long.
 _MOST_FIELDS = 20_000
@@ -48,24 +45,7 @@ def open_shape(path: Path) -> str | None:
             shapes = _Header(content).shapes()
         except (_Unknown, protobuf.MalformedMessage):
             return None
-    return _open(shapes)
-
-
-def _open(shapes: Mapping[str, Sizes]) -> str | None:
-    """Return those shapes that have sizes to be stated, None where there are none."""
-    batches = {
-        shape[0] for shape in shapes.values() if shape and isinstance(shape[0], str)
-    }
-    missing = {}
-    for name, shape in shapes.items():
-        filled = [1 if size in batches else size for size in shape]
-        if filled[:1] == [None]:
-            filled[0] = 1
-        if any(not isinstance(size, int) for size in filled):
-            missing[name] = format_shape(tuple(filled))
-    if len(shapes) == 1:
-        return next(iter(missing.values()), None)
-    return ",".join(f"{name}={shape}" for name, shape in missing.items()) or None
+    return unstated(shapes)
 
 
 class _Header:

@@ -104,5 +104,9 @@ def _check_keys(context: Json, count: int, place: Place, limits: Limits) -> None
     if not isinstance(keys, list) or len(keys) != count:
         raise unexpected(keys, place, f"the {count} keys of a dictionary")
     for key in keys:
+        if isinstance(key, dict):
+            raise unsafe(
+                f"{shown(place)} has a key of a class that torch would import", _PLAIN
+            )
         if type(key) is not int:
             names.plain_text(key, place)

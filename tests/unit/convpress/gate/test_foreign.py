@@ -160,6 +160,7 @@ FOREIGN = {
     "npz": (zipped("x.npy"), NO_MODEL, "NumPy"),
     "png": (b"\x89PNG\r\n\x1a\n" + bytes(20), NO_MODEL, "picture"),
     "a zipped checkpoint": (zipped("runs/best.pt"), NO_MODEL, "send the file itself"),
+    "a zipped program": (zipped("net.pt2"), NO_MODEL, "send the file itself"),
     "empty": (b"", "model_empty", "empty"),
     "pickle": (pickle.dumps({"w": [1.0]}), "model_pickled", "torch.save"),
     "pickle of old": (
