@@ -30,6 +30,7 @@ from app.routes import (
     models,
     stats,
 )
+from app.routes.polls import PollRoute
 from app.settings import Settings, get_settings
 from app.stats.request_counts import RequestCounts
 from app.tracing import configure_tracing
@@ -85,6 +86,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 
 
 def _add_routes(app: FastAPI, settings: Settings) -> None:
+    app.router.routes.append(PollRoute())
     described = [Depends(_key)] if settings.api_keys else None
     for router in (
         jobs.router,

@@ -1,7 +1,7 @@
-"""The service under load: request rates, a crowd, time to `running`, a long queue, pages.
+"""The service under load: request rates, crowds, time to `running`, a long queue, pages.
 
-    python benchmarks/load.py [--servers] [--only start rate crowd pages queue] [--jobs 10000]
-        [--output figures.json]
+    python benchmarks/load.py [--servers] [--jobs 10000] [--output figures.json]
+        [--only start rate crowd pages followers queue]
 
 One API process and two workers, on SQLite and a folder of messages or, with --servers, on a
 PostgreSQL and a Redis of their own. Children only sleep, so that what is measured is the service.
@@ -10,15 +10,13 @@ in the same way, called by the same clients in the same run.
 """
 
 import argparse
-import asyncio
 import json
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from statistics import median
@@ -26,81 +24,15 @@ from typing import Any
 
 import httpx
 import psutil
+from running import crowd
 from running.fleet import MODEL, Fleet, answers
 from running.history import remember
-from running.servers import Process, free_port, wait_until
-from sqlalchemy import create_engine, func, insert, select
+from running.pace import Pace, bare, pace
+from running.servers import wait_until
+from sqlalchemy import create_engine, delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from app.db.models import Job
-
-BARE = """
-import uvicorn
-from fastapi import FastAPI
-from starlette.responses import Response
-
-app = FastAPI()
-
-@app.get("/jobs/{{job_id}}")
-def get(job_id: str):
-    return Response(b"x" * {length}, media_type="application/json")
-
-uvicorn.run(app, port={port}, log_config=None)
-"""
-CONNECTIONS = 32
-SECONDS = 5.0
-
-
-async def rate(url: str, seconds: float) -> float:
-    """Return the rate of answers with 200, per second, to clients that keep their connections."""
-    target = httpx.URL(url)
-    head = f"GET {target.raw_path.decode()} HTTP/1.1\r\nHost: {target.netloc.decode()}"
-    request = f"{head}\r\n\r\n".encode()
-    until = time.perf_counter() + seconds
-    counts = await asyncio.gather(
-        *(
-            _client(str(target.host), target.port or 80, request, until)
-            for _ in range(CONNECTIONS)
-        )
-    )
-    return sum(counts) / seconds
-
-
-async def _client(host: str, port: int, request: bytes, until: float) -> int:
-    reader, writer = await asyncio.open_connection(host, port)
-    answered = 0
-    while time.perf_counter() < until:
-        writer.write(request)
-        head = await reader.readuntil(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 200"):
-            raise RuntimeError(head.decode())
-        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
-        await reader.readexactly(length)
-        answered += 1
-    writer.close()
-    return answered
-
-
-@contextmanager
-def bare(folder: Path, length: int) -> Iterator[str]:
-    """Serve the endpoint that does nothing."""
-    port = free_port()
-    process = Process(
-        [sys.executable, "-c", BARE.format(port=port, length=length)],
-        folder / "bare.log",
-    )
-    try:
-        wait_until(lambda: _up(f"http://127.0.0.1:{port}/jobs/1"), "the bare endpoint")
-        yield f"http://127.0.0.1:{port}/jobs/1"
-    finally:
-        process.kill()
-
-
-def _up(url: str) -> bool:
-    try:
-        return httpx.get(url).is_success
-    except httpx.TransportError:
-        return False
 
 
 def measure_rate(fleet: Fleet) -> dict[str, Any]:
@@ -111,19 +43,22 @@ def measure_rate(fleet: Fleet) -> dict[str, Any]:
         "a job",
     )
     length = len(httpx.get(f"{fleet.base_url}/jobs/{job['id']}").content)
-    rates: dict[str, list[float]] = {"bare": [], "job": []}
-    with bare(fleet.folder, length) as url:
+    target = f"{fleet.base_url}/jobs/{job['id']}"
+    bares: list[Pace] = []
+    jobs: list[Pace] = []
+    with bare(fleet.folder, length) as (url, pid):
         for _ in range(3):
-            rates["bare"].append(asyncio.run(rate(url, SECONDS)))
-            rates["job"].append(
-                asyncio.run(rate(f"{fleet.base_url}/jobs/{job['id']}", SECONDS))
-            )
-    plain = median(rates["bare"])
-    full = median(rates["job"])
+            bares.append(pace(url, pid))
+            jobs.append(pace(target, fleet.api.popen.pid))
+    plain = Pace(*map(median, zip(*bares, strict=True)))
+    full = Pace(*map(median, zip(*jobs, strict=True)))
     return {
-        "bare_per_s": round(plain),
-        "get_job_per_s": round(full),
-        "get_job_of_bare": round(full / plain, 3),
+        "bare_per_s": round(plain.rate),
+        "get_job_per_s": round(full.rate),
+        "get_job_of_bare": round(full.rate / plain.rate, 3),
+        "bare_processor_us": round(plain.cost),
+        "get_job_processor_us": round(full.cost),
+        "get_job_of_bare_by_processor": round(plain.cost / full.cost, 3),
     }
 
 
@@ -218,14 +153,15 @@ def measure_start(fleet: Fleet) -> dict[str, Any]:
     }
 
 
-def measure_queue(fleet: Fleet, jobs: int) -> dict[str, Any]:
-    """Drain a long queue; compare its pace and the time of the list at both ends."""
+def fill_queue(fleet: Fleet, jobs: int) -> list[str]:
+    """Add queued jobs of one model to the database, and return their ids."""
     seed = post(fleet.base_url)
     wait_until(
         lambda: httpx.get(f"{fleet.base_url}/jobs/{seed['id']}").json()["finished_at"],
         "a job",
     )
     engine = create_engine(fleet.url)
+    ids = [uuid.uuid4() for _ in range(jobs)]
     with Session(engine) as session, session.begin():
         at = session.scalar(select(func.max(Job.created_at)))
         common = {
@@ -233,11 +169,28 @@ def measure_queue(fleet: Fleet, jobs: int) -> dict[str, Any]:
             "filename": "n",
             "flops_budget": "0.5",
             "input_shape": "nap=1",
+            "created_at": at,
+            "labels": {},
         }
-        session.execute(
-            insert(Job),
-            [{"created_at": at, "labels": {}, **common} for _ in range(jobs)],
-        )
+        session.execute(insert(Job), [{"id": number, **common} for number in ids])
+    engine.dispose()
+    return [str(number) for number in ids]
+
+
+def measure_followers(fleet: Fleet, jobs: int) -> dict[str, Any]:
+    """Let a thousand clients follow jobs of a long queue, then take the queue away."""
+    figures = crowd.measure(fleet, fill_queue(fleet, jobs))
+    engine = create_engine(fleet.url)
+    with Session(engine) as session, session.begin():
+        session.execute(delete(Job).where(Job.state == "queued"))
+    engine.dispose()
+    return figures
+
+
+def measure_queue(fleet: Fleet, jobs: int) -> dict[str, Any]:
+    """Drain a long queue; compare its pace and the time of the list at both ends."""
+    fill_queue(fleet, jobs)
+    engine = create_engine(fleet.url)
     lists = []
     left = [jobs]
     began = time.monotonic()
@@ -318,6 +271,7 @@ MEASURES: dict[str, Callable[[Fleet, int], dict[str, Any]]] = {
     "rate": lambda fleet, _: measure_rate(fleet),
     "crowd": lambda fleet, _: measure_crowd(fleet),
     "pages": measure_pages,
+    "followers": measure_followers,
     "queue": measure_queue,
 }
 
@@ -343,10 +297,11 @@ def main() -> None:
         "--jobs",
         type=int,
         default=10_000,
-        help="jobs next to the pages, and in the long queue",
+        help="jobs next to the pages and followers, and in the long queue",
     )
     parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
     arguments = parser.parse_args()
+    crowd.allow_connections()
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)  # PostgreSQL's own user has to get in
         fleet = Fleet(Path(folder), servers=arguments.servers, disk=False)

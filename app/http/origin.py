@@ -1,6 +1,7 @@
 """Which machines, host names and web pages may call the service, by the request's headers alone."""
 
 import ipaddress
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -13,6 +14,8 @@ from app.settings import Settings
 _LONGEST_SHOWN = 200
 
 
+# Small, because a caller chooses the name in a Host header.
+@lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Tell whether an address or name is this machine's own.
 

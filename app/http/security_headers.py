@@ -12,6 +12,10 @@ DEFAULTS = {
 }
 """Headers of every response that does not set its own."""
 
+_RAW_DEFAULTS = [
+    (name.lower().encode(), value.encode()) for name, value in DEFAULTS.items()
+]
+
 # Swagger UI starts from an inline script and styles itself inline.
 _DOCS_POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
@@ -33,14 +37,16 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _add_defaults(MutableHeaders(scope=message), scope["path"])
+                _add_defaults(message, scope["path"])
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
 
 
-def _add_defaults(headers: MutableHeaders, path: str) -> None:
-    for name, value in DEFAULTS.items():
-        headers.setdefault(name, value)
+def _add_defaults(start: Message, path: str) -> None:
+    # Names are in lower case here (ASGI), so that a set finds them.
+    present = {name for name, _ in start["headers"]}
+    start["headers"] += [each for each in _RAW_DEFAULTS if each[0] not in present]
     if path.startswith("/docs"):
+        headers = MutableHeaders(scope=start)
         headers["Content-Security-Policy"] = _DOCS_POLICY

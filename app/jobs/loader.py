@@ -3,8 +3,9 @@
 import asyncio
 import uuid
 from collections.abc import Collection, Mapping
+from functools import cache
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import Engine, bindparam, select
 from starlette.concurrency import run_in_threadpool
 
 from app.db.models import Job, Model
@@ -91,13 +92,18 @@ def _resolve(waiting: Waiting, rows: Rows) -> None:
 
 def load_jobs(job_ids: Collection[uuid.UUID]) -> Rows:
     """Return the rows of those of the jobs that exist."""
-    # A single query needs no transaction, which would cost two more trips to PostgreSQL.
-    engine = get_engine(get_settings().sql_url).execution_options(
-        isolation_level="AUTOCOMMIT"
-    )
-    with engine.connect() as connection:
+    with _engine(get_settings().sql_url).connect() as connection:
         rows = connection.execute(_QUERY, {"job_ids": list(job_ids)})
         return {row.id: JobRow(row) for row in rows}
+
+
+@cache
+def _engine(url: str) -> Engine:
+    """Return the process's engine for single queries.
+
+    These need no transaction, which would cost two more trips to PostgreSQL.
+    """
+    return get_engine(url).execution_options(isolation_level="AUTOCOMMIT")
 
 
 def not_found(job_id: str) -> Problem:

@@ -233,6 +233,11 @@ async def get_job(
     # In a crowd the answer comes at once, and the client asks again.
     if wait and job.state not in TERMINAL and not request.app.state.watch.is_full:
         job = await _wait(request, job, wait)
+    return job_response(request, job)
+
+
+def job_response(request: Request, job: JobRow) -> Response:
+    """Answer with the JSON of a job, or with 304 where the client has it."""
     headers = {}
     if job.state not in TERMINAL:
         headers["Retry-After"] = _POLL_SECONDS
