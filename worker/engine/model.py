@@ -272,6 +272,24 @@ class Model(Protocol):
         """Put the sum of chains of layers in a site's place, for all its calls, in its dtype."""
         ...
 
+    def can_keep_channels(self, sites: Sequence[str], norms: Sequence[str]) -> bool:
+        """Return whether nothing but the program uses the sites, and `norms` can be cut.
+
+        `norms` are values of the program that normalisations by stored statistics give.
+        """
+        ...
+
+    def keep_channels(
+        self, values: Sequence[str], norms: Sequence[str], kept: Sequence[int]
+    ) -> None:
+        """Keep some channels, in ascending order, of values that lie on one path.
+
+        Values have the names of the `program`. The normalisations that give `norms` lose the
+        constants of other channels, and sizes that the model declares of `values` are forgotten.
+        The layers of the path are replaced apart from this. Call it before any of them is.
+        """
+        ...
+
     def program(self) -> "Program":
         """Return the model as steps on torch tensors.
 

@@ -135,6 +135,12 @@ class ToyModel:
         ]  # a toy is factored once
         step.branches = [list(chain) for chain in chains]
 
+    def can_keep_channels(self, sites, norms):
+        return not norms
+
+    def keep_channels(self, values, norms, kept):
+        assert not norms  # a toy has none, and declares no sizes
+
     def program(self):
         steps = []
         value = "x"

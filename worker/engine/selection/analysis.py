@@ -5,12 +5,13 @@ milliseconds.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convpress.formats import Format
 from worker.engine.costs.table import CostTable
+from worker.engine.decompose.channels import CHANNELS
 from worker.engine.formats import adapter_of
 from worker.engine.model import CostProfile, OpenedModel, Site, by_execution_path
 from worker.engine.progress import Progress
@@ -21,6 +22,8 @@ from worker.engine.selection.candidates import (
     SiteCandidates,
     total_nanoseconds,
 )
+from worker.engine.selection.channels.enumeration import add_channels
+from worker.engine.selection.channels.paths import ChannelPath, channel_paths
 from worker.engine.selection.enumeration import (
     candidates_at_rank,
     candidates_of_forms,
@@ -48,7 +51,8 @@ class Analysis:
     `weights` maps a site's name to the share of its error that arrives at the outputs. `table` is
     the cost table that the times are from. `reused` says whether an earlier job has made it.
     `model_format` tells, where no table decides, which candidates are slower than their site; None
-    for a format of which nothing is known.
+    for a format of which nothing is known. `paths` are those along which channels can be lost, by
+    the site that takes them.
     """
 
     candidates: tuple[SiteCandidates, ...]
@@ -57,6 +61,7 @@ class Analysis:
     table: CostTable | None = None
     reused: bool = False
     model_format: Format | None = None
+    paths: Mapping[str, ChannelPath] = field(default_factory=dict)
 
     @property
     def sites(self) -> list[Site]:
@@ -105,6 +110,13 @@ class Analysis:
         pairs = zip(self.sites, choice, strict=True)
         return sum(self.weighted_error(site, candidate) for site, candidate in pairs)
 
+    def without_paths(self) -> "Analysis":
+        """Return the analysis of a model whose sites keep all channels."""
+        if not self.paths:
+            return self
+        candidates = tuple(each.without_form(CHANNELS) for each in self.candidates)
+        return replace(self, candidates=candidates, paths={})
+
     def without_moments(self) -> "Analysis":
         """Return the analysis without the moments, which only factoring needs."""
         return replace(self, calibration=without_moments(self.calibration))
@@ -126,7 +138,16 @@ def analyse(
         parts = analysis_file.read(path, opened.model, opened.profile, table)
         if parts is not None:
             progress.enter("allocating")
-            return Analysis(*parts, table, reused=True, model_format=request.format)
+            candidates, weights, statistics, paths = parts
+            return Analysis(
+                candidates,
+                weights,
+                statistics,
+                table,
+                reused=True,
+                model_format=request.format,
+                paths=paths,
+            )
     analysis = _analysed(request, opened, progress, table)
     if request.kept_analysis is not None:
         analysis_file.write(
@@ -157,16 +178,45 @@ def _analysed(
     statistics = measure_statistics(request, opened, progress)
     progress.enter("factoring")
     sites = opened.profile.sites
+    paths = _paths(request, opened, statistics)
     candidates = []
     for done, site in enumerate(sites):
         progress.within(done, len(sites))
         candidates.append(_candidates(request, opened, site, statistics, table))
+    with_channels = add_channels(
+        opened.model,
+        candidates,
+        paths,
+        statistics,
+        table,
+        aligned=_aligned(request, table),
+    )
     progress.enter("allocating")
     # the weights come last: they are measured with layers of the candidates
-    weights = error_weights(opened.model, candidates, statistics)
+    weights = error_weights(opened.model, with_channels, statistics)
     return Analysis(
-        tuple(candidates), weights, statistics, table, model_format=request.format
+        tuple(with_channels),
+        weights,
+        statistics,
+        table,
+        model_format=request.format,
+        paths=paths,
     )
+
+
+def _paths(
+    request: Request, opened: OpenedModel, statistics: "Calibration | Uncalibrated"
+) -> Mapping[str, ChannelPath]:
+    """Return the paths along which channels can be lost, in a job that offers all forms."""
+    is_whole_choice = request.form is None and request.rank is None
+    if isinstance(statistics, Uncalibrated) or not is_whole_choice:
+        return {}
+    return channel_paths(statistics.program, opened.profile.sites, opened.model)
+
+
+def _aligned(request: Request, table: CostTable | None) -> bool:
+    """Whether wide layers get only numbers of channels that fill whole blocks of the runtime."""
+    return table is not None or adapter_of(request.format).aligned_ranks
 
 
 def _candidates(
@@ -182,13 +232,12 @@ def _candidates(
         return candidates_at_rank(
             opened.model, site, form, request.rank, moments, table
         )
-    aligned = table is not None or adapter_of(request.format).aligned_ranks
     return candidates_of_forms(
         opened.model,
         site,
         request.form,
         moments,
         table,
-        aligned=aligned,
+        aligned=_aligned(request, table),
         model_format=request.format,
     )

@@ -18,6 +18,8 @@ from safetensors.numpy import save_file
 
 from worker.engine.comparison_inputs import SOURCES
 from worker.engine.costs.table import CostTable
+from worker.engine.decompose import Factorisation
+from worker.engine.decompose.channels import CHANNELS, Channels
 from worker.engine.model import CostProfile, Model, Site
 from worker.engine.numerics import device
 from worker.engine.numerics.convolution import Array
@@ -25,6 +27,7 @@ from worker.engine.numerics.moments import WIDE, Moments
 from worker.engine.numerics.symmetric import Symmetric, bands_of
 from worker.engine.selection.candidate_costs import cost_of_rank, original, with_time
 from worker.engine.selection.candidates import Candidate, SiteCandidates
+from worker.engine.selection.channels.paths import ChannelPath, channel_paths
 from worker.engine.selection.enumeration import factorisations
 from worker.engine.selection.input_statistics import Uncalibrated
 
@@ -38,9 +41,12 @@ if (
     from worker.engine.calibration.replay import Batch
 
 Parts = tuple[
-    tuple[SiteCandidates, ...], Mapping[str, float], "Calibration | Uncalibrated"
+    tuple[SiteCandidates, ...],
+    Mapping[str, float],
+    "Calibration | Uncalibrated",
+    Mapping[str, ChannelPath],
 ]
-"""The parts of an analysis: candidates, error weights, input statistics."""
+"""The parts of an analysis: candidates, error weights, input statistics, paths of channels."""
 
 _ABOUT = "about"
 _MALFORMED = (
@@ -85,22 +91,38 @@ def read(
     try:
         with safe_open(path, "np") as file:
             about = json.loads(file.metadata()[_ABOUT])
+            sites = {site.name: site for site in profile.sites}
+            statistics = _statistics(about["calibration"], file, model, sites)
+            paths = _paths(statistics, model, profile.sites, about["sites"])
             rows = zip(profile.sites, about["sites"], strict=True)
             candidates = tuple(
-                _site_candidates(site, table, *row) for site, row in rows
+                _site_candidates(site, table, paths, *row) for site, row in rows
             )
-            sites = {site.name: site for site in profile.sites}
             weights = {}
             for name, weight in about["weights"].items():
                 if name in sites:
                     weights[name] = _non_negative(weight)
-            return (
-                candidates,
-                weights,
-                _statistics(about["calibration"], file, model, sites),
-            )
+            return candidates, weights, statistics, paths
     except _MALFORMED:
         return None
+
+
+def _paths(
+    statistics: "Calibration | Uncalibrated",
+    model: Model,
+    sites: Sequence[Site],
+    packed: Sequence[Sequence[Any]],
+) -> Mapping[str, ChannelPath]:
+    """Return the paths of channels, where packed sites may lose some.
+
+    They are those of the model's program: the file has none.
+    """
+    forms: set[str] = set()
+    for _, _, rows in packed:
+        forms.update(row[0] for row in rows)
+    if isinstance(statistics, Uncalibrated) or CHANNELS not in forms:
+        return {}
+    return channel_paths(statistics.program, sites, model)
 
 
 def _packed_site(site: SiteCandidates) -> list[Any]:
@@ -113,6 +135,7 @@ def _packed_site(site: SiteCandidates) -> list[Any]:
 def _site_candidates(
     site: Site,
     table: CostTable | None,
+    paths: Mapping[str, ChannelPath],
     name: str,
     reason: str | None,
     rows: Sequence[Sequence[Any]],
@@ -122,7 +145,10 @@ def _site_candidates(
         raise ValueError(name)
     known = {}
     if rows:
-        for factorisation in factorisations(site):
+        offered: list[Factorisation] = list(factorisations(site))
+        if site.name in paths and site.convolution is not None:
+            offered.append(Channels.of(site.convolution))
+        for factorisation in offered:
             key = factorisation.form, factorisation.variant
             known[key] = factorisation, cost_of_rank(site, factorisation)
     candidates = [original(site, table)]

@@ -83,6 +83,11 @@ class SiteCandidates:
         """The site as it is, in a model that is as it is: without conversions."""
         return replace(self.candidates[0], conversion=0)
 
+    def without_form(self, form: str) -> "SiteCandidates":
+        """Return the site without its candidates of a form."""
+        left = tuple(each for each in self.candidates if each.form != form)
+        return replace(self, candidates=left)
+
 
 def target_of(layer: Layer, moments: Moments | None) -> Target:
     """Return the target of a factorisation; without moments the weights count alone."""

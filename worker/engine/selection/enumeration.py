@@ -72,7 +72,7 @@ def candidates_of_forms(
     if reason is not None:
         return original_only(site, reason, table)
     layer = model.layer(site)
-    if not _is_finite(layer):
+    if not is_finite(layer):
         return original_only(site, _NOT_FINITE, table)
     target = target_of(layer, moments)
     candidates = []
@@ -104,7 +104,7 @@ def candidates_at_rank(
     if reason is not None:
         return original_only(site, reason, table)
     layer = model.layer(site)
-    if not _is_finite(layer):
+    if not is_finite(layer):
         return original_only(site, _NOT_FINITE, table)
     variants = list(factorisations(site, (form,)))
     costs = [cost_of_rank(site, each)(_clipped(each, rank)) for each in variants]
@@ -157,7 +157,7 @@ def _why_not(site: Site, names: Iterable[str]) -> str | None:
 _NOT_FINITE = "its weights are NaN, infinite or too large to square"
 
 
-def _is_finite(layer: Layer) -> bool:
+def is_finite(layer: Layer) -> bool:
     """Whether the energy of a layer's weights is a number."""
     rows = layer.weight.reshape(len(layer.weight), -1)
     with np.errstate(over="ignore", invalid="ignore"):

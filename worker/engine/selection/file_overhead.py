@@ -17,6 +17,7 @@ from worker.engine.model import OpenedModel, Site
 from worker.engine.numerics.convolution import Convolution, Layer
 from worker.engine.selection.bound_budget import BoundBudget
 from worker.engine.selection.candidates import ORIGINAL, Candidate
+from worker.engine.selection.narrowing import Narrowing
 
 Arrange = Callable[[Site, Sequence[Layer]], Sequence[Sequence[Layer]]]
 """Returns the chains, to be summed, that are written for the layers in a site's place."""
@@ -32,12 +33,13 @@ def measure_file_overhead(
     choice: Sequence[Candidate],
     budgets: Sequence[BoundBudget],
     finish: Finish | None = None,
+    narrowings: Sequence[Narrowing] = (),
 ) -> tuple[BoundBudget, ...]:
     """Write a choice with empty layers, and raise the overhead of each budget that it exceeds.
 
-    `finish` changes the file as that of the artifact will be changed. The excess is divided among
-    the sites that do not stay as they are. The budgets are returned as they are where the choice
-    fits. The file is written to `scratch` and deleted.
+    `narrowings` are the channels that paths keep. `finish` changes the file as that of the artifact
+    will be changed. The excess is divided among the sites that do not stay as they are. The budgets
+    are returned as they are where the choice fits. The file is written to `scratch` and deleted.
     """
     shapes_of_layers = {}
     changed = sum(not candidate.is_original for candidate in choice)
@@ -46,7 +48,7 @@ def measure_file_overhead(
             shapes_of_layers[site.name] = candidate.convolutions
     if not changed:
         return tuple(budgets)
-    with _written(opened, scratch, arrange, shapes_of_layers):
+    with _written(opened, scratch, arrange, shapes_of_layers, narrowings):
         if finish is not None:
             finish(scratch)
         model = open_model(opened.format, scratch)
@@ -70,10 +72,15 @@ def _written(
     path: Path,
     arrange: Arrange,
     shapes_of_layers: Mapping[str, Sequence[Convolution]],
+    narrowings: Sequence[Narrowing],
 ) -> Iterator[None]:
     # the model is opened anew: replacing sites changes it, and the opened one is still needed
     model = open_model(opened.format, opened.path)
-    for site in model.count(opened.shapes).sites:
+    sites = model.count(opened.shapes).sites
+    for narrowing in narrowings:
+        way = narrowing.path
+        model.keep_channels(way.values, way.norms, narrowing.kept)
+    for site in sites:
         if site.name in shapes_of_layers:
             layers = _empty(shapes_of_layers[site.name])
             model.replace(site, *arrange(site, layers))

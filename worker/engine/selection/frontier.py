@@ -6,19 +6,20 @@ from dataclasses import dataclass
 from convpress.budgets import FLOPS
 from worker.engine.selection.analysis import Analysis
 from worker.engine.selection.bound_budget import BoundBudget
-from worker.engine.selection.knapsack import BudgetUnreachableError, Knapsack, Option
+from worker.engine.selection.knapsack import Option
 from worker.engine.selection.objective import (
     Allocation,
     FixedRank,
     Goal,
     Objective,
     capacities,
+    chooser,
     path_count,
 )
 
 _STEPS = 40
 _STEPS_OF_SEVERAL = 10
-"""Fewer steps for several budgets: each step then takes several allocations."""
+"""Fewer steps for several budgets, or lost channels: each then takes several allocations."""
 
 
 @dataclass(frozen=True)
@@ -46,19 +47,17 @@ def frontier(analysis: Analysis, goal: Goal) -> list[FrontierPoint]:
         return []
     first, *others = objective.budgets
     allocation = Allocation.of(analysis, objective)
-    knapsack = Knapsack(allocation.options)
     paths = path_count(analysis, first)
     held = capacities(analysis, others)
     # the rest of the model costs the same whatever is chosen
     outside_sites = first.allowed - first.left_to(analysis.sites, analysis.originals)
     points: dict[int, FrontierPoint] = {}
+    choose_within = chooser(analysis, objective)
     for amount in _amounts(analysis, objective, allocation):
-        try:
-            indices = knapsack.allocate([amount] * paths + held)
-        except BudgetUnreachableError:
-            # the least of the first budget need not be within the others
+        choice = choose_within([amount] * paths + held)
+        # the least of the first budget need not be within the others
+        if choice is None:
             continue
-        choice = allocation.picked(indices)
         cost = first.spent(analysis.sites, choice)
         points[cost] = FrontierPoint(
             macs=analysis.macs_of(choice),
@@ -88,7 +87,8 @@ def _amounts(
         cheapest = sum(_least_cost(site, path) for site in allocation.options)
         least = max(least, cheapest)
     most = first.spent(analysis.sites, analysis.originals)
-    steps = _STEPS_OF_SEVERAL if len(objective.budgets) > 1 else _STEPS
+    takes_rounds = len(objective.budgets) > 1 or bool(analysis.paths)
+    steps = _STEPS_OF_SEVERAL if takes_rounds else _STEPS
     return [least + (most - least) * step // steps for step in range(steps + 1)]
 
 

@@ -4,14 +4,19 @@ No site becomes slower than it is unless the user wants FLOPs at any price, as f
 or a rule shows. With a table, time has a price where no budget bounds it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from convpress.refusal import Refusal
 from worker.engine.selection.analysis import Analysis
 from worker.engine.selection.bound_budget import BoundBudget
 from worker.engine.selection.candidates import Candidate, SiteCandidates
+from worker.engine.selection.channels.coupling import Coupling
 from worker.engine.selection.knapsack import BudgetUnreachableError, Knapsack, Option
 from worker.engine.selection.unreachable import all_together, one_budget
+
+_ROUNDS = 12
+"""The rounds of a choice among sites that lose channels together."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +81,21 @@ class Allocation:
     options: tuple[tuple[Option, ...], ...]
 
     @classmethod
-    def of(cls, analysis: Analysis, objective: Objective) -> "Allocation":
-        """Return the problem that an objective poses for an analysed model."""
+    def of(
+        cls,
+        analysis: Analysis,
+        objective: Objective,
+        sites: Sequence[SiteCandidates] | None = None,
+    ) -> "Allocation":
+        """Return the problem that an objective poses for an analysed model.
+
+        `sites` are its candidates at other costs.
+        """
+        sites = analysis.candidates if sites is None else sites
         price = _price_of_time(analysis, objective)
-        admitted = tuple(
-            _admitted(analysis, each, objective) for each in analysis.candidates
-        )
+        admitted = tuple(_admitted(analysis, each, objective) for each in sites)
         options = []
-        for site, candidates in zip(analysis.candidates, admitted, strict=True):
+        for site, candidates in zip(sites, admitted, strict=True):
             options.append(
                 tuple(
                     _option(analysis, objective, site, each, price)
@@ -99,6 +111,8 @@ class Allocation:
 
 
 Goal = Objective | FixedRank
+Chooser = Callable[[Sequence[int]], list[Candidate] | None]
+"""Returns the best choice within an amount of each budget and path; None where there is none."""
 
 
 def choose(analysis: Analysis, goal: Goal) -> list[Candidate]:
@@ -112,21 +126,118 @@ def choose(analysis: Analysis, goal: Goal) -> list[Candidate]:
         return [each.candidates[-1] for each in analysis.candidates]
     if not goal.budgets:
         return analysis.originals
+    choice = chooser(analysis, goal)(capacities(analysis, goal.budgets))
+    if choice is None:
+        raise _refusal(analysis.without_paths(), goal)
+    return choice
+
+
+def _refusal(analysis: Analysis, goal: Objective) -> Refusal:
+    """Return the refusal of budgets that no choice meets."""
     allocation = Allocation.of(analysis, goal)
     try:
-        # a budget has one capacity for each execution path: all paths have to fit
-        indices = Knapsack(allocation.options).allocate(
-            capacities(analysis, goal.budgets)
-        )
+        Knapsack(allocation.options).allocate(capacities(analysis, goal.budgets))
     except BudgetUnreachableError as error:
-        if error.which is None:
-            raise all_together(goal.budgets) from error
-        budget = _budget_of(analysis, goal, error.which)
-        excluded = _excludes_slower(analysis, goal)
-        raise one_budget(
-            analysis, budget, error.least, slower_excluded=excluded
-        ) from error
-    return allocation.picked(indices)
+        if error.which is not None:
+            budget = _budget_of(analysis, goal, error.which)
+            excluded = _excludes_slower(analysis, goal)
+            return one_budget(analysis, budget, error.least, slower_excluded=excluded)
+    return all_together(goal.budgets)
+
+
+def chooser(analysis: Analysis, objective: Objective) -> Chooser:
+    """Return the chooser of an analysed model: one budget after another may be tried."""
+    apart = _apart(analysis.without_paths(), objective)
+    if not analysis.paths:
+        return apart
+    coupled = CoupledChoice(analysis, objective)
+
+    def better(amounts: Sequence[int]) -> list[Candidate] | None:
+        """Return the better choice of those with and without lost channels."""
+        choices = [each for each in (coupled.within(amounts), apart(amounts)) if each]
+        return min(choices, key=analysis.predicted_error, default=None)
+
+    return better
+
+
+def _apart(analysis: Analysis, objective: Objective) -> Chooser:
+    """Return the chooser of a model whose sites cost the same whatever the others do."""
+    allocation = Allocation.of(analysis, objective)
+    knapsack = Knapsack(allocation.options)
+
+    def within(amounts: Sequence[int]) -> list[Candidate] | None:
+        try:
+            # a budget has one capacity for each execution path: all paths have to fit
+            return allocation.picked(knapsack.allocate(amounts))
+        except BudgetUnreachableError:
+            return None
+
+    return within
+
+
+class CoupledChoice:
+    """The search for a choice among sites that lose channels together.
+
+    Each round allocates the budgets at the costs of a change from the choice of the round before.
+    What that choice spends beyond a budget is taken from the budget of the next round.
+    """
+
+    def __init__(self, analysis: Analysis, objective: Objective) -> None:
+        self._analysis = analysis
+        self._objective = objective
+        self._coupling = Coupling(analysis.candidates, analysis.paths, analysis.table)
+        self._now = analysis.originals
+
+    def within(self, amounts: Sequence[int]) -> list[Candidate] | None:
+        """Return the best choice that costs at most these amounts; None where none was seen.
+
+        The search begins at the last choice of the search before.
+        """
+        best: list[Candidate] | None = None
+        excess = [0] * len(amounts)
+        for _ in range(_ROUNDS):
+            sites = self._coupling.repriced(self._now)
+            allocation = Allocation.of(self._analysis, self._objective, sites)
+            allowed = [
+                amount - over for amount, over in zip(amounts, excess, strict=True)
+            ]
+            try:
+                indices = Knapsack(allocation.options).allocate(allowed)
+            except BudgetUnreachableError:
+                break
+            self._now = self._unpriced(allocation.picked(indices))
+            choice = self._coupling.settled(self._now)
+            spent = self._spent(choice)
+            over = [cost - amount for cost, amount in zip(spent, amounts, strict=True)]
+            excess = [
+                max(0, before + more) for before, more in zip(excess, over, strict=True)
+            ]
+            if max(over) > 0:
+                continue
+            if best is None or self._error(choice) < self._error(best):
+                best = choice
+        return best
+
+    def _error(self, choice: Sequence[Candidate]) -> float:
+        return self._analysis.predicted_error(choice)
+
+    def _unpriced(self, picked: Sequence[Candidate]) -> list[Candidate]:
+        """Return the candidates of a choice at the costs of their own."""
+        candidates = []
+        for site, candidate in zip(self._analysis.candidates, picked, strict=True):
+            own = next(each for each in site.candidates if _are_alike(each, candidate))
+            candidates.append(own)
+        return candidates
+
+    def _spent(self, choice: Sequence[Candidate]) -> list[int]:
+        """Return what a choice costs of each budget; a model with paths has no branches."""
+        sites = self._analysis.sites
+        return [budget.spent(sites, choice) for budget in self._objective.budgets]
+
+
+def _are_alike(one: Candidate, other: Candidate) -> bool:
+    """Whether two candidates are one at different costs."""
+    return one.factorisation == other.factorisation and one.rank == other.rank
 
 
 def capacities(analysis: Analysis, budgets: Sequence[BoundBudget]) -> list[int]:

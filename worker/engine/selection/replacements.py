@@ -8,7 +8,8 @@ from worker.engine.model import Model, Site
 from worker.engine.numerics import device
 from worker.engine.numerics.convolution import Layer
 from worker.engine.selection.analysis import Analysis
-from worker.engine.selection.candidates import ORIGINAL, Candidate
+from worker.engine.selection.candidates import Candidate
+from worker.engine.selection.channels.narrowed import Narrowed
 from worker.engine.selection.input_statistics import Uncalibrated, moments_of
 
 if TYPE_CHECKING:
@@ -60,6 +61,12 @@ def _factored(
     analysis: Analysis, choice: Sequence[Candidate]
 ) -> list[tuple[Site, Candidate]]:
     pairs = zip(analysis.sites, choice, strict=True)
-    return [
-        (site, candidate) for site, candidate in pairs if candidate.form != ORIGINAL
-    ]
+    return [(site, candidate) for site, candidate in pairs if _has_layers(candidate)]
+
+
+def _has_layers(candidate: Candidate) -> bool:
+    """Whether a candidate has other layers than its site, but for the outputs that it loses."""
+    form = candidate.factorisation
+    if isinstance(form, Narrowed):
+        form = form.inner
+    return form is not None

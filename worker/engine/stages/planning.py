@@ -27,6 +27,7 @@ from worker.engine.selection.candidates import Candidate
 from worker.engine.selection.file_overhead import Finish, measure_file_overhead
 from worker.engine.selection.int8_candidates import originals_in_int8
 from worker.engine.selection.layout import arranged
+from worker.engine.selection.narrowing import first_channels
 from worker.engine.selection.objective import FixedRank, Goal, Objective, choose
 from worker.engine.selection.replacements import (
     Replacements,
@@ -97,6 +98,8 @@ def plan(request: Request, opened: OpenedModel, progress: Progress) -> Plan:
     int8 = None
     if request.precision != FLOAT and not unchanged:
         int8 = plan_int8(request, opened, analysis)
+        # layers in int8 are priced and tried one by one, with all channels
+        analysis = analysis.without_paths()
     if unchanged:
         # the floats of a quantised model would not fit what its file does
         choice = analysis.originals
@@ -236,8 +239,11 @@ def _fitted_to_file(
             finish = partial(
                 write_without_content, request.format, floats_of(analysis, choice)
             )
+        narrowings = first_channels(
+            opened.profile.sites, analysis.paths.values(), choice
+        )
         budgets = measure_file_overhead(
-            opened, scratch, arrange, choice, objective.budgets, finish
+            opened, scratch, arrange, choice, objective.budgets, finish, narrowings
         )
         if budgets == objective.budgets:
             return objective, choice

@@ -20,8 +20,8 @@ from worker.engine.request import Request
 from worker.engine.selection.frontier import frontier
 from worker.engine.selection.input_statistics import NOT_ASKED_FOR, Uncalibrated
 from worker.engine.selection.layout import arranged
+from worker.engine.selection.narrowing import narrow_layers
 from worker.engine.selection.objective import Goal
-from worker.engine.selection.replacements import Replacements
 from worker.engine.stages.int8_plan import Int8Plan
 from worker.engine.stages.planning import Plan
 from worker.engine.verify import DeclaredShape
@@ -91,7 +91,7 @@ def write_artifact(
     analysis, choice = plan.analysis, plan.choice
     target = plan.target(request.format)
     if plan.replacements:
-        _save(opened, plan.replacements, target, Path(request.output), progress)
+        _save(opened, plan, target, Path(request.output), progress)
     else:
         is_posted = plan.unchanged or opened.posted is None
         source = Path(request.model) if is_posted else opened.path
@@ -133,13 +133,24 @@ def _held_out_error(plan: Plan) -> float | None:
 
 def _save(
     opened: OpenedModel,
-    replacements: Replacements,
+    plan: Plan,
     target: Format | CostTable,
     output: Path,
     progress: Progress,
 ) -> None:
     """Replace the sites in the opened model, and save it."""
     sites = {site.name: site for site in opened.profile.sites}
+    replacements, narrowings = narrow_layers(
+        opened.model,
+        opened.profile.sites,
+        plan.analysis.paths.values(),
+        plan.choice,
+        plan.replacements,
+    )
+    # the values of a path have the names that they have before any surgery
+    for narrowing in narrowings:
+        path = narrowing.path
+        opened.model.keep_channels(path.values, path.norms, narrowing.kept)
     for done, (name, layers) in enumerate(replacements.items()):
         site = sites[name]
         opened.model.replace(site, *arranged(site, layers, target))

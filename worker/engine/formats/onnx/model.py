@@ -169,6 +169,35 @@ class OnnxModel:
         weight, _ = self._operands(first)
         rewriter.replace(nodes, chains, weight.data_type)
 
+    def can_keep_channels(self, sites: Sequence[str], norms: Sequence[str]) -> bool:
+        """Return whether each site is one node, and all constants of these norms are stored."""
+        assert self._counted is not None  # the sites come from a count
+        rewriter = self._open_rewriter()
+        for name in sites:
+            if len(self._counted.site_nodes[name]) != 1:
+                return False
+        for value in norms:
+            node = rewriter.giver(value)
+            if node is None:
+                return False
+            if any(name not in rewriter.constants for name in node.input[1:]):
+                return False
+        return True
+
+    def keep_channels(
+        self, values: Sequence[str], norms: Sequence[str], kept: Sequence[int]
+    ) -> None:
+        """Keep some channels of the values on one path."""
+        rewriter = self._open_rewriter()
+        for value in norms:
+            operands = []
+            for name in rewriter.node(value).input[1:]:
+                constant = rewriter.constants[name]
+                array = self._array(constant)[np.asarray(kept)]
+                operands.append((array, constant.data_type))
+            rewriter.replace_operands(value, operands)
+        rewriter.forget_shapes(values)
+
     def program(self) -> "Program":
         """Return the model as steps on torch tensors, along the execution path of the last count.
 

@@ -67,6 +67,10 @@ class GraphRewriter:
         graph = self._graphs[output]
         return graph.node[_position(graph, output)]
 
+    def giver(self, output: str) -> NodeProto | None:
+        """Return the node whose first output is this value; None for another value."""
+        return self.node(output) if output in self._graphs else None
+
     @cached_property
     def constants(self) -> dict[str, Constant]:
         """The model's constants before any node was replaced."""
@@ -101,6 +105,27 @@ class GraphRewriter:
             position = _position(graph, output)
             for offset, new in enumerate(before):
                 graph.node.insert(position + offset, new)
+
+    def replace_operands(
+        self, output: str, operands: Sequence[tuple[Array, int]]
+    ) -> None:
+        """Replace the inputs of a node after the first by arrays, each in an element type."""
+        node = self.node(output)
+        old = node.input[1:]
+        self._old_operands += old
+        names = [
+            _Storage(self._model, self._names, data_type).add(f"{name}_kept", array)
+            for name, (array, data_type) in zip(old, operands, strict=True)
+        ]
+        data = node.input[0]
+        node.ClearField("input")
+        node.input.extend([data, *names])
+
+    def forget_shapes(self, values: Iterable[str]) -> None:
+        """Remove what the model declares of values that have other shapes now."""
+        changed = frozenset(values)
+        for graph in all_graphs(self._model.graph):
+            _delete(graph.value_info, lambda value: value.name in changed)
 
     def close(self) -> None:
         """Remove the constants of the replaced nodes that nothing else uses."""
@@ -203,10 +228,10 @@ class _Storage:
         weight = layer.weight
         bias = layer.bias
         if op_type == "MatMul":
-            weight_name = self._add(name, weight.T)
+            weight_name = self.add(name, weight.T)
             links = [_Link("MatMul", [weight_name])]
             if bias is not None:
-                links.append(_Link("Add", [self._add(f"{name}_bias", bias)]))
+                links.append(_Link("Add", [self.add(f"{name}_bias", bias)]))
             return links
         is_gemm = op_type == "Gemm"
         needs_bias = (
@@ -214,9 +239,9 @@ class _Storage:
         )
         if bias is None and needs_bias:
             bias = np.zeros(len(weight), weight.dtype)
-        operands = [self._add(name, weight)]
+        operands = [self.add(name, weight)]
         if bias is not None:
-            operands.append(self._add(f"{name}_bias", bias))
+            operands.append(self.add(f"{name}_bias", bias))
         if is_gemm:
             transposed = helper.make_attribute("transB", 1)
             return [_Link("Gemm", operands, [transposed])]
@@ -224,7 +249,7 @@ class _Storage:
         geometry = attributes(layer.convolution)
         return [_Link(op, operands, geometry)]
 
-    def _add(self, wish: str, values: Array) -> str:
+    def add(self, wish: str, values: Array) -> str:
         """Store an array as an initializer of the main graph, and return its name."""
         name = fresh_name(wish, self.used_names)
         dtype = helper.tensor_dtype_to_np_dtype(self.data_type)

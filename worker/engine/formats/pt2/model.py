@@ -14,6 +14,7 @@ from worker.engine.formats import input_shapes
 from worker.engine.formats.aten.errors import TORCH_ERRORS, message_of, require_memory
 from worker.engine.formats.aten.sites import by_site, layer_of, named_sites
 from worker.engine.formats.pt2 import (
+    channels,
     file,
     profile,
     reader,
@@ -162,6 +163,31 @@ class ExportedModel:
             own = replace(place, node=self._flat.origins[place.node])
             self._unused += rewrite.stored_operands(own)
             rewrite.replace_node(own, stored, self._flat.blocks)
+
+    def can_keep_channels(self, sites: Sequence[str], norms: Sequence[str]) -> bool:
+        """Return whether each site is one node of a graph without blocks, and norms are stored."""
+        if self._flat.blocks:
+            return False
+        for name in sites:
+            if len(self._layers[self._sites[name].key]) != 1:
+                return False
+        nodes = self._own_nodes(norms)
+        return all(channels.stores_arrays(self._program, node) for node in nodes)
+
+    def keep_channels(
+        self, values: Sequence[str], norms: Sequence[str], kept: Sequence[int]
+    ) -> None:
+        """Keep some channels of the values on one path."""
+        for node in self._own_nodes(norms):
+            self._unused += channels.keep_in_norm(self._program, node, kept)
+        for node in self._own_nodes(values):
+            channels.keep_in_shapes(node, len(kept))
+
+    def _own_nodes(self, values: Sequence[str]) -> list[Node]:
+        """Return the program's nodes of values that go by these names in its arithmetic."""
+        return [
+            self._flat.origins[node] for node in self._flat.nodes if node.name in values
+        ]
 
     def save(self, target: Path) -> None:
         """Write the archive, with the extra files of the one that was opened.

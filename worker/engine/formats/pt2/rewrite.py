@@ -43,10 +43,10 @@ def store(
     program: ExportedProgram, path: str, layer: Layer, like: Tensor
 ) -> StoredLayer:
     """Add the weights of a layer to a program, with the dtype of `like`, trainable if it is."""
-    weight = _add_parameter(program, f"{path}.weight", layer.weight, like)
+    weight = add_parameter(program, f"{path}.weight", layer.weight, like)
     bias = None
     if layer.bias is not None:
-        bias = _add_parameter(program, f"{path}.bias", layer.bias, like)
+        bias = add_parameter(program, f"{path}.bias", layer.bias, like)
     return StoredLayer(layer.convolution, weight, bias)
 
 
@@ -253,7 +253,7 @@ def _fake_mode(node: Node) -> FakeTensorMode:
     return value.fake_mode
 
 
-def _add_parameter(
+def add_parameter(
     program: ExportedProgram, path: str, values: Array, like: Tensor
 ) -> Node:
     """Add a parameter to the graph, to the signature and to the weights."""

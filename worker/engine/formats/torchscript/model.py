@@ -15,6 +15,7 @@ from worker.engine.formats.aten import tally
 from worker.engine.formats.aten.layers import TensorKey, tensor_key
 from worker.engine.formats.aten.sites import layer_of, unused_name
 from worker.engine.formats.torchscript import (
+    channels,
     file,
     input_types,
     profile,
@@ -185,6 +186,30 @@ class TorchScriptModel:
             constant = literal(each.constant)
             if tensor_key(constant) in self._replaced:
                 self._replaced |= {self._keys[path] for path in each.parameters}
+
+    def can_keep_channels(self, sites: Sequence[str], norms: Sequence[str]) -> bool:
+        """Return whether each site is one node of all methods, and these norms are stored."""
+        for name in sites:
+            if len(self._layers[self._sites[name].key]) != 1:
+                return False
+        return len(channels.norm_nodes(self._forward, norms)) == len(norms)
+
+    def keep_channels(
+        self,
+        values: Sequence[str],  # noqa: ARG002 - no file states their sizes
+        norms: Sequence[str],
+        kept: Sequence[int],
+    ) -> None:
+        """Keep some channels of the values on one path."""
+        for node in channels.norm_nodes(self._forward, norms):
+            arrays = channels.stored_arrays(self._forward, node)
+            module = channels.kept_arrays(arrays, kept)
+            name = unused_name(
+                "norm_kept", lambda candidate: hasattr(self._module, candidate)
+            )
+            self._module._c._register_attribute(name, module._c._type(), module._c)
+            channels.read_instead(self._forward, node, name, module)
+            self._replaced |= {tensor_key(array) for array in arrays.values()}
 
     def save(self, target: Path) -> None:
         """Write the archive, with the extra files of the one that was opened.
