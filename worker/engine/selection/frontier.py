@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from convpress.budgets import FLOPS
 from worker.engine.selection.analysis import Analysis
 from worker.engine.selection.bound_budget import BoundBudget
-from worker.engine.selection.knapsack import BudgetUnreachableError, Knapsack, Option
+from worker.engine.selection.knapsack import BudgetUnreachableError, Option
 from worker.engine.selection.objective import (
     Allocation,
     FixedRank,
@@ -46,7 +46,6 @@ def frontier(analysis: Analysis, goal: Goal) -> list[FrontierPoint]:
         return []
     first, *others = objective.budgets
     allocation = Allocation.of(analysis, objective)
-    knapsack = Knapsack(allocation.options)
     paths = path_count(analysis, first)
     held = capacities(analysis, others)
     # the rest of the model costs the same whatever is chosen
@@ -54,7 +53,7 @@ def frontier(analysis: Analysis, goal: Goal) -> list[FrontierPoint]:
     points: dict[int, FrontierPoint] = {}
     for amount in _amounts(analysis, objective, allocation):
         try:
-            indices = knapsack.allocate([amount] * paths + held)
+            indices = allocation.allocate([amount] * paths + held)
         except BudgetUnreachableError:
             # the least of the first budget need not be within the others
             continue
