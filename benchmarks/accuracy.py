@@ -1,7 +1,7 @@
 """Accuracy after compression: trained networks, scored on real labelled images, at six budgets.
 
     python benchmarks/accuracy.py --zoo ZOO [--networks NAME ...] [--rows NAME ...]
-        [--keeps KEEP ...] [--images N] [--target TARGET] [--output docs]
+        [--keeps KEEP ...] [--images N] [--target TARGET | --host TARGET] [--output docs]
 
 ZOO is a folder of networks with images and a `measure.py` that loads them. Printed is the score
 (top-1 in per cent, or PSNR in dB) of the original and, a row each, of
@@ -14,8 +14,9 @@ ZOO is a folder of networks with images and a `measure.py` that loads them. Prin
 - `balf`: channel decomposition under the uncentred moments of real images, as BALF does (arXiv
   2509.25136).
 
-With a target, layers are chosen by the cost table that the package brings for it, as in jobs on
-such a host; without one, by their FLOPs alone. Compressed models are scored by the engine's program
+With a target, layers are chosen by the cost table that the package brings for it. With a host, they
+are chosen as in jobs without a target on such a host, which keep the time by that table. Without
+either, FLOPs alone decide. Compressed models are scored by the engine's program
 of the original with the sites replaced, which is the arithmetic of the artifact. Figures go to
 accuracy.json in the output folder, with those that earlier runs have left there of other networks,
 and of the same network's other rows where these are of the same images and budgets;
@@ -73,9 +74,15 @@ class Case:
     """One model file of the zoo, opened, counted and taken apart."""
 
     def __init__(
-        self, path: Path, shape: tuple[int, ...], target: str | None = None
+        self,
+        path: Path,
+        shape: tuple[int, ...],
+        target: str | None = None,
+        *,
+        decides: bool = True,
     ) -> None:
         self.format = identify(path)
+        self.decides = decides
         self.table: CostTable | None = None
         if target is not None:
             members = request_members(get_settings(), self.format, target, None)
@@ -125,6 +132,9 @@ def main() -> None:
     parser.add_argument(
         "--target", choices=TARGETS, help="choose layers by its cost table"
     )
+    parser.add_argument(
+        "--host", choices=TARGETS, help="choose as jobs without a target on such a host"
+    )
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -134,6 +144,8 @@ def main() -> None:
     figures = {}
     for network in arguments.networks or zoo.NETWORKS:
         shape = zoo.NETWORKS[network]["shape"]
+        target = arguments.target or arguments.host
+        decides = arguments.host is None
         with tempfile.TemporaryDirectory() as folder:
             paths = {
                 "onnx": arguments.zoo / f"{network}.onnx",
@@ -143,7 +155,7 @@ def main() -> None:
                 paths["pt2"] = Path(folder) / "model.pt2"
                 write_program(paths["torchscript"], shape, paths["pt2"])
             cases = {
-                name: Case(path, shape, arguments.target)
+                name: Case(path, shape, target, decides=decides)
                 for name, path in paths.items()
             }
         figures[network] = measure(zoo, cases, network, arguments.rows, arguments.keeps)
@@ -218,7 +230,10 @@ def points_at(
             budget = BoundBudget.of(
                 FLOPS.parse(str(keep)), case.opened, analysis.candidates
             )
-            chosen = choose(analysis, Objective((budget,)))
+            objective = Objective(
+                (budget,), times_decide=case.decides, keeps_time=not case.decides
+            )
+            chosen = choose(analysis, objective)
         except ValueError:
             results.append((None, {}))
             continue

@@ -1,12 +1,13 @@
 """The times of compressed models in ONNX Runtime on one thread, against those that reports expect.
 
-    python benchmarks/latency.py [--zoo ZOO] [--only NAME ...] [--ways WAY ...]
+    python benchmarks/latency.py [--zoo ZOO] [--only NAME ...] [--ways WAY ...] [--keep KEEP]
         [--costs onnx.json] [--output figures.json]
 
 The networks are those of `architectures.py` with random weights (seed 0), and those of ZOO, a
-folder of ONNX networks, a folder each data set. Each is compressed three times, by its weights
-alone: to half its FLOPs with a cost table and without one, and to half its time. The table is the
-one of a job on this host: measured on it, or else shipped.
+folder of ONNX networks, a folder each data set; `--zoo tests` has the sample models. Each is
+compressed three times, by its weights alone: to half its FLOPs with a cost table and without one,
+and to half its time. The way `default` is a job without a target or a table of its host, calibrated
+as jobs are. The table is the one of a job on this host: measured on it, or else shipped.
 
 Original and compressed models run in turn, each on the same random inputs; the medians count, in
 the processor's time, which other programs do not lengthen much. What is refused (a budget that
@@ -42,12 +43,20 @@ from worker.jobs import cost_tables
 KEEP = "0.5"
 SECONDS = 2.0
 WAYS: dict[str, dict[str, Any]] = {
-    "FLOPs": {"budgets": {FLOPS.field: KEEP}, "priced": True},
-    "FLOPs, no table": {"budgets": {FLOPS.field: KEEP}},
-    "time": {"budgets": {LATENCY.field: KEEP}, "priced": True},
+    "FLOPs": {"budget": FLOPS, "priced": True},
+    "FLOPs, no table": {"budget": FLOPS},
+    "time": {"budget": LATENCY, "priced": True},
+    "default": {
+        "budget": FLOPS,
+        "priced": True,
+        "options": {"costs_decide": False, "calibration": "synthetic"},
+    },
 }
 """What is asked for, and whether there is a cost table."""
+THREE_WAYS = ("FLOPs", "FLOPs, no table", "time")
 SHAPES = {
+    **dict.fromkeys(("plain", "batchnorm", "residual"), "1x1x16x16"),
+    **dict.fromkeys(("batchnorm_bn", "residual_bn"), "1x1x16x16"),
     "dncnn_s25": "1x1x256x256",
     "mtcnn_pnet": "1x128x128x3",
     "rapidocr_cls": "1x3x48x192",
@@ -82,13 +91,17 @@ def medians(paths: list[Path], inputs: Inputs) -> list[float]:
 
 
 def measured(
-    path: Path, costs: Path, folder: Path, ways: Iterable[str]
+    path: Path, costs: Path, folder: Path, ways: Iterable[str], keep: str
 ) -> dict[str, dict[str, Any]]:
     """Return the times of one model, by way of compression."""
     results = {}
     for way in ways:
         asked = WAYS[way]
-        options = {"budgets": asked["budgets"], "input_shape": SHAPES.get(path.stem)}
+        options = {
+            "budgets": {asked["budget"].field: keep},
+            "input_shape": SHAPES.get(path.stem),
+            **asked.get("options", {}),
+        }
         if asked.get("priced"):
             options["costs"] = str(costs)
         try:
@@ -162,7 +175,10 @@ def main() -> None:
     parser.add_argument(
         "--costs", type=Path, help="a table as `convpress calibrate-host` writes it"
     )
-    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
+    parser.add_argument(
+        "--ways", nargs="+", choices=list(WAYS), default=list(THREE_WAYS)
+    )
+    parser.add_argument("--keep", default=KEEP, help="the share of FLOPs or time")
     parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
     arguments = parser.parse_args()
     # torch announces the end of TorchScript
@@ -184,13 +200,15 @@ def main() -> None:
             make, shape = ARCHITECTURES[name]
             models[name] = write(make(), shape, folder / f"{name}.onnx")
         print(
-            "| model | half its | ms before | after | after / before | MACs kept | expected ms "
+            "| model | way | ms before | after | after / before | MACs kept | expected ms "
             "after |"
         )
         print("|---|---|---|---|---|---|---|")
         figures = {}
         for model in selected:
-            figures[model] = measured(models[model], costs, folder, arguments.ways)
+            figures[model] = measured(
+                models[model], costs, folder, arguments.ways, arguments.keep
+            )
             for way, row in figures[model].items():
                 expected = f"{row['expected']:.3f}" if "expected" in row else ""
                 times = f"{row['before']:.3f} | {row['after']:.3f} | {row['ratio']:.2f}"

@@ -24,7 +24,7 @@ from worker.engine.selection.candidates import ORIGINAL, Candidate, SiteCandidat
 from worker.engine.selection.frontier import FrontierPoint
 from worker.engine.selection.input_statistics import Uncalibrated
 from worker.engine.selection.layout import branch_convolutions, branch_number, layout_of
-from worker.engine.selection.objective import FixedRank, Goal
+from worker.engine.selection.objective import FixedRank, Goal, Objective
 from worker.engine.timing import RunTimes, Spread, Timings, why_busy
 from worker.engine.verify import Comparison, worst
 
@@ -198,12 +198,17 @@ def _spread(spread: Spread) -> records.Spread:
     )
 
 
-def budget(goal: Goal, *, unchanged: bool) -> records.BudgetReport:
-    """Return the text of each budget and the amount that it allows, or the fixed rank."""
+def budget(
+    goal: Goal, latency: records.Latency | None, *, unchanged: bool
+) -> records.BudgetReport:
+    """Return the text of each budget and the amount that it allows, or the fixed rank.
+
+    The note says where nothing was compressed, and where the artifact is expected to be slower.
+    """
     if isinstance(goal, FixedRank):
         return {"form": goal.form, "rank": goal.rank}
     members: records.BudgetReport = {
-        "note": _warning(goal.budgets) if unchanged else None
+        "note": _warning(goal.budgets) if unchanged else _slower(goal, latency)
     }
     for each in goal.budgets:
         members[each.field] = each.budget.text
@@ -221,6 +226,20 @@ def _warning(budgets: Sequence[BoundBudget]) -> str:
         f"nothing was compressed, the model is returned unchanged: {' and '.join(amounts)}; "
         "choose less, such as 50%"
     )
+
+
+def _slower(goal: Objective, latency: records.Latency | None) -> str | None:
+    """Return the warning that an artifact is slower than the model by the cost table, or None."""
+    if latency is None or not latency.predicted_before_ms:
+        return None
+    ratio = (latency.predicted_after_ms or 0) / latency.predicted_before_ms
+    if ratio <= 1:
+        return None
+    text = f"the layers are expected to take {ratio:.2f} times as long as those of the model"
+    if not goal.keeps_time:
+        return text
+    budgets = " and ".join(f"{each.field}={each.budget.text}" for each in goal.budgets)
+    return f"{text}: by the cost table, no choice is known that meets {budgets} and is as fast"
 
 
 def site(

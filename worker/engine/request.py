@@ -25,8 +25,8 @@ class Request:
       artifact that keeps it is looked for.
     - `costs`: the path of the cost table of the host that the model will run on; a latency budget
       needs it. `costs_origin` says where a table is from that nobody measured for this job; empty
-      for others. Without `costs_decide` it is for information where no budget needs it. With
-      `flops_at_any_price` sites may become slower than they are.
+      for others. Without `costs_decide` it excludes no layer where no budget needs it, but the
+      model as a whole becomes no slower by it. With `flops_at_any_price` sites may become slower.
     - `allow_incomplete_account`: a budget of FLOPs holds for the counted operators alone, where the
       model has others of unknown cost.
     - `precision`: `float`; `int8` for all layers that survive it, which needs no budget; or `auto`,

@@ -38,7 +38,7 @@ class Table:
     """The file of a cost table, and where it is from, as reports say it.
 
     `origin` is empty for a measured table, whose file names the host. A table that nobody has named
-    or measured decides nothing by itself: its processor is not the host's own.
+    or measured decides about no single layer: its processor is not the host's own.
     """
 
     path: Path

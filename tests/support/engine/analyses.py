@@ -1,5 +1,8 @@
 """An analysis of one or more sites with three candidates each."""
 
+from dataclasses import replace
+
+from support.engine.costs import cost_table
 from worker.engine.decompose.dac import dac
 from worker.engine.model import Call, Site
 from worker.engine.numerics.convolution import Convolution
@@ -23,6 +26,11 @@ def analysed(*candidates, paths=()):
     )
     each = SiteCandidates(site, (ORIGINAL, *candidates), None)
     return Analysis((each,), {"a": 0.5}, Uncalibrated("the request turns it off"))
+
+
+def timed(*candidates, paths=()):
+    """Return an analysis by a cost table."""
+    return replace(analysed(*candidates, paths=paths), table=cost_table())
 
 
 def objective_of(kind, allowed, total=1000, **options):

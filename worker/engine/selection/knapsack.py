@@ -4,7 +4,8 @@ This is a multiple-choice knapsack. Each site's candidates are reduced to the lo
 error over price. The segments of all hulls, merged by slope, are the solutions for every value of
 one Lagrange multiplier. The rest of the budget is spent on the best single upgrades. Several
 budgets are treated as one, whose price is the weighted sum of the shares of each: the weights are
-moved towards the budgets of which most is spent, and the best solution is kept.
+moved towards the budgets of which most is spent, and the best solution is kept. Limits that give
+way to the budgets share one weight, of which several are tried.
 
 Sources: Everett, "Generalized Lagrange multiplier method", Operations Research 11 (1963); Glover,
 "Surrogate constraints", Operations Research 16 (1968); Kellerer, Pferschy and Pisinger, "Knapsack
@@ -22,6 +23,8 @@ from numpy.typing import NDArray
 
 _ROUNDS = 6
 """The rounds in which the weights of several budgets are moved."""
+_LIMIT_WEIGHTS = tuple(np.geomspace(0.02, 20, 12).tolist())
+"""The weights of limits that are tried, where that of a budget is 1."""
 _LARGEST_EXACT = 1 << 62
 """The largest cost that is counted in whole numbers."""
 _TINY_SHARE = 1e-6
@@ -72,6 +75,7 @@ class Knapsack:
             self._costs.append(np.array(costs, dtype))
             self._errors.append(np.array(errors))
             self._penalties.append(np.array(penalties, dtype))
+        self._with_limits: list[_Priced] | None = None
 
     def allocate(self, budgets: Sequence[int]) -> list[int]:
         """Choose one option a site, and return their indices.
@@ -94,6 +98,44 @@ class Knapsack:
             choice = self._without_penalties.choose(budgets)
         assert choice is not None  # the cheapest are within the only budget
         return choice
+
+    def allocate_within(
+        self, budgets: Sequence[int], limits: Sequence[int]
+    ) -> list[int] | None:
+        """Choose one option a site within budgets and limits; None where no choice was found.
+
+        The costs of an option are those in the budgets, followed by those in the limits. The first
+        option of a site is the original.
+
+        >>> site = [Option((9, 5), 0.0), Option((3, 9), 0.5), Option((4, 4), 0.6)]
+        >>> Knapsack([site]).allocate_within([5], [5])
+        [2]
+        """
+        capacities = [*budgets, *limits]
+        best: list[int] | None = None
+        for priced in self._at_weights_of_limits(len(limits)):
+            choice = priced.choose(capacities)
+            if choice is None:
+                continue
+            if best is None or self._error(choice) < self._error(best):
+                best = choice
+        return best
+
+    def _at_weights_of_limits(self, limits: int) -> "list[_Priced]":
+        """Return the options at the price of their costs, the last ones at each weight of limits.
+
+        A share of the original's costs has the same price whatever the budgets are, so that the
+        prices are prepared once.
+        """
+        if self._with_limits is None:
+            originals: _Numbers = sum(costs[0] for costs in self._costs)
+            self._with_limits = []
+            for weight in _LIMIT_WEIGHTS:
+                weights = np.ones(len(originals))
+                weights[-limits:] = weight
+                priced = self._at_rates(weights / np.maximum(originals, 1))
+                self._with_limits.append(priced)
+        return self._with_limits
 
     def _require_reachable(self, budgets: Sequence[int]) -> None:
         for which, budget in enumerate(budgets):

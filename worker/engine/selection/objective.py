@@ -1,13 +1,16 @@
 """The objective of a choice: budgets to meet with the least error, or one rank everywhere.
 
 No site becomes slower than it is unless the user wants FLOPs at any price, as far as a cost table
-or a rule shows. With a table, time has a price where no budget bounds it.
+or a rule shows. With a table, time has a price where no budget bounds it. A table that nobody named
+keeps the sites together from becoming slower, where the budgets allow it, and no single one.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from convpress.refusal import Refusal
+from worker.engine.model import by_execution_path
 from worker.engine.selection.analysis import Analysis
 from worker.engine.selection.bound_budget import BoundBudget
 from worker.engine.selection.candidates import Candidate, SiteCandidates
@@ -36,14 +39,16 @@ class Objective:
     """Budgets that are all to be met, the leading one first.
 
     With `at_any_price` sites may become slower than they are. With `int8_only` what may be in int8
-    is not left in float. Without `times_decide` the times of a cost table are for information: the
-    choice is that of a job without a table.
+    is not left in float. Without `times_decide` the times of a cost table exclude no candidate and
+    have no price. With `keeps_time` all sites together take no longer than they do, by the table,
+    where the budgets allow that.
     """
 
     budgets: tuple[BoundBudget, ...]
     at_any_price: bool = False
     int8_only: bool = False
     times_decide: bool = True
+    keeps_time: bool = False
 
     @property
     def allows_original(self) -> bool:
@@ -75,10 +80,16 @@ class Objective:
 
 @dataclass(frozen=True)
 class Allocation:
-    """The knapsack problem of an objective: each site's admitted candidates as options."""
+    """The knapsack problem of an objective: each site's admitted candidates as options.
+
+    `options_with_times` have the times along all execution paths as further costs, each of which
+    is at most `time_limit` where the budgets allow that. They are empty where nothing limits time.
+    """
 
     candidates: tuple[tuple[Candidate, ...], ...]
     options: tuple[tuple[Option, ...], ...]
+    options_with_times: tuple[tuple[Option, ...], ...] = ()
+    time_limit: int = 0
 
     @classmethod
     def of(
@@ -102,7 +113,42 @@ class Allocation:
                     for each in candidates
                 )
             )
-        return cls(admitted, tuple(options))
+        limit = analysis.nanoseconds if objective.keeps_time else None
+        if limit is None:
+            return cls(admitted, tuple(options))
+        timed = []
+        rows = zip(analysis.candidates, admitted, options, strict=True)
+        for site, candidates, own_options in rows:
+            timed.append(_with_times(site, candidates, own_options))
+        return cls(admitted, tuple(options), tuple(timed), limit)
+
+    def allocate(self, budgets: Sequence[int]) -> list[int]:
+        """Return the index of one candidate a site, of a choice within these amounts.
+
+        Where the choice exceeds the limit of time, and another one is known that does not, it is
+        the other one.
+
+        Raises:
+            BudgetUnreachableError: no choice is that cheap.
+        """
+        indices = self._knapsack.allocate(budgets)
+        if not self.options_with_times:
+            return indices
+        pairs = zip(self.options_with_times, indices, strict=True)
+        costs = [options[index].costs[len(budgets) :] for options, index in pairs]
+        times = [sum(path) for path in zip(*costs, strict=True)]
+        if max(times) <= self.time_limit:
+            return indices
+        limits = [self.time_limit] * len(times)
+        return self._timed_knapsack.allocate_within(budgets, limits) or indices
+
+    @cached_property
+    def _knapsack(self) -> Knapsack:
+        return Knapsack(self.options)
+
+    @cached_property
+    def _timed_knapsack(self) -> Knapsack:
+        return Knapsack(self.options_with_times)
 
     def picked(self, indices: Sequence[int]) -> list[Candidate]:
         """Return the candidates at these indices, one a site."""
@@ -136,7 +182,7 @@ def _refusal(analysis: Analysis, goal: Objective) -> Refusal:
     """Return the refusal of budgets that no choice meets."""
     allocation = Allocation.of(analysis, goal)
     try:
-        Knapsack(allocation.options).allocate(capacities(analysis, goal.budgets))
+        allocation.allocate(capacities(analysis, goal.budgets))
     except BudgetUnreachableError as error:
         if error.which is not None:
             budget = _budget_of(analysis, goal, error.which)
@@ -163,12 +209,11 @@ def chooser(analysis: Analysis, objective: Objective) -> Chooser:
 def _apart(analysis: Analysis, objective: Objective) -> Chooser:
     """Return the chooser of a model whose sites cost the same whatever the others do."""
     allocation = Allocation.of(analysis, objective)
-    knapsack = Knapsack(allocation.options)
 
     def within(amounts: Sequence[int]) -> list[Candidate] | None:
         try:
             # a budget has one capacity for each execution path: all paths have to fit
-            return allocation.picked(knapsack.allocate(amounts))
+            return allocation.picked(allocation.allocate(amounts))
         except BudgetUnreachableError:
             return None
 
@@ -202,7 +247,7 @@ class CoupledChoice:
                 amount - over for amount, over in zip(amounts, excess, strict=True)
             ]
             try:
-                indices = Knapsack(allocation.options).allocate(allowed)
+                indices = allocation.allocate(allowed)
             except BudgetUnreachableError:
                 break
             self._now = self._unpriced(allocation.picked(indices))
@@ -307,6 +352,25 @@ def _option(
     nanoseconds = candidate.time or site.original.nanoseconds or 0
     error = analysis.weighted_error(site.site, candidate)
     return Option(tuple(costs), error, penalty=round(price * nanoseconds))
+
+
+def _with_times(
+    site: SiteCandidates, candidates: Sequence[Candidate], options: Sequence[Option]
+) -> tuple[Option, ...]:
+    """Return options with the time of each candidate, once a path, as further costs.
+
+    A candidate without a price is taken to be as fast as its site, and so are all candidates of a
+    site without a price.
+    """
+    original_ns = site.original.nanoseconds
+    timed = []
+    for candidate, option in zip(candidates, options, strict=True):
+        nanoseconds = candidate.nanoseconds or original_ns or 0
+        times = by_execution_path(
+            [site.site], [0 if original_ns is None else nanoseconds]
+        )
+        timed.append(replace(option, costs=option.costs + times))
+    return tuple(timed)
 
 
 def _budget_of(analysis: Analysis, objective: Objective, capacity: int) -> BoundBudget:

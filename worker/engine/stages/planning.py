@@ -163,7 +163,13 @@ def _goal(
     )
     # what int8 is worth, and a budget of time, are matters of time
     needs_times = request.precision != FLOAT or objective.bounds_time
-    return replace(objective, times_decide=request.costs_decide or needs_times)
+    times_decide = request.costs_decide or needs_times
+    return replace(
+        objective,
+        times_decide=times_decide,
+        # where times decide, each single site becomes no slower
+        keeps_time=not (times_decide or at_any_price),
+    )
 
 
 def _require_complete_account(profile: CostProfile, budgets: Sequence[Budget]) -> None:

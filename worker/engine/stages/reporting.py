@@ -54,11 +54,14 @@ def write_report(
 
 def _budget(artifact: WrittenArtifact, search: Search | None) -> records.BudgetReport:
     """Return the budgets with their amounts, and the promise that the one of FLOPs keeps."""
-    members = report.budget(artifact.goal, unchanged=artifact.unchanged)
+    members = report.budget(
+        artifact.goal, artifact.latency, unchanged=artifact.unchanged
+    )
     if search is None:
         return members
     promise = f"{search.promise.field}={search.promise.text}"
-    return {**members, "promise": promise, "note": search.note}
+    notes = [note for note in (members["note"], search.note) if note]
+    return {**members, "promise": promise, "note": "; ".join(map(str, notes)) or None}
 
 
 def _before(

@@ -14,6 +14,9 @@ from convpress.report import Report
 from worker.engine.costs.processor import host_name
 from worker.sandbox.account import read
 
+_GROUPED = ("depthwise", "ragged_depthwise", "strided_depthwise", "grouped")
+_KERNELS = ("1x1", "3x3", "1x3", "3x1", "7x7")
+
 
 def test_a_latency_budget_is_kept_by_the_tables_own_count(tmp_path):
     """Where a multiply-accumulate takes as long in every layer, time is what arithmetic is."""
@@ -49,11 +52,7 @@ def test_a_latency_budget_is_kept_by_the_tables_own_count(tmp_path):
 
 def test_no_site_is_made_slower_unless_flops_are_wanted_at_any_price(tmp_path):
     """On this host what is not dense is a hundred times as slow."""
-    slow = {
-        f"{kind}_{kernel}": 100.0
-        for kind in ("depthwise", "ragged_depthwise", "strided_depthwise", "grouped")
-        for kernel in ("1x1", "3x3", "1x3", "3x1", "7x7")
-    }
+    slow = {f"{kind}_{size}": 100.0 for kind in _GROUPED for size in _KERNELS}
     costs = str(cost_table_in(tmp_path, **slow))
     asked = {"flops_budget": "0.8", "costs": costs, "form": "dac"}
     with pytest.raises(
@@ -112,6 +111,42 @@ def test_a_table_for_information_gives_times_and_decides_about_budgets_of_time_a
     assert (
         bounded["latency"]["predicted_after_ms"]
         <= 0.9 * bounded["latency"]["predicted_before_ms"]
+    )
+
+
+def test_a_table_that_nobody_named_keeps_the_model_from_becoming_slower(tmp_path):
+    """On this host two layers take longer than one, but for those with 1x1 kernels."""
+    slow = {f"{kind}_{size}": 5.0 for kind in _GROUPED for size in _KERNELS}
+    costs = {"costs": str(cost_table_in(tmp_path, **slow)), "costs_decide": False}
+    asked = {"flops_budget": "0.7", **costs}
+    _, blind, _ = compressed(
+        tmp_path, "residual.onnx", **asked, flops_at_any_price=True
+    )
+    before_ms = blind["latency"]["predicted_before_ms"]
+    ratio = blind["latency"]["predicted_after_ms"] / before_ms
+    assert ratio > 1
+    assert f"{ratio:.2f} times as long" in blind["budget"]["note"]
+    _, report, _ = compressed(tmp_path, "residual.onnx", **asked)
+    assert report["latency"]["predicted_after_ms"] <= before_ms
+    assert report["keep"] <= 0.7
+    assert report["budget"]["note"] is None
+
+
+def test_a_budget_that_only_slower_layers_meet_holds_and_the_report_says_so_first(
+    tmp_path,
+):
+    slow = {f"{kind}_{size}": 100.0 for kind in _GROUPED for size in _KERNELS}
+    costs = {"costs": str(cost_table_in(tmp_path, **slow)), "costs_decide": False}
+    _, report, _ = compressed(
+        tmp_path, "plain.onnx", flops_budget="0.8", form="dac", **costs
+    )
+    assert report["keep"] <= 0.8
+    after_ms = report["latency"]["predicted_after_ms"]
+    ratio = after_ms / report["latency"]["predicted_before_ms"]
+    assert ratio > 1
+    assert report["budget"]["note"] == (
+        f"the layers are expected to take {ratio:.2f} times as long as those of the model: "
+        "by the cost table, no choice is known that meets flops_budget=0.8 and is as fast"
     )
 
 

@@ -171,6 +171,38 @@ def test_budgets_that_are_met_only_one_at_a_time_are_refused_together():
     assert caught.value.which is None
 
 
+@given(double_problems)
+def test_a_choice_within_a_limit_keeps_the_budget_too_and_no_change_that_fits_is_better(
+    problem,
+):
+    sites, (budget, limit) = problem
+    chosen = Knapsack(sites).allocate_within([budget], [limit])
+    if chosen is None:  # a choice may be missed
+        return
+
+    def fits(choice):
+        return cost(sites, choice) <= budget and cost(sites, choice, 1) <= limit
+
+    assert fits(chosen)
+    for site, options in enumerate(sites):
+        for index in range(len(options)):
+            other = [*chosen[:site], index, *chosen[site + 1 :]]
+            assert (
+                not fits(other) or error(sites, other) >= error(sites, chosen) - 1e-12
+            )
+
+
+def test_a_limit_is_met_at_the_least_error_that_several_weights_show():
+    """One site can be cheap and slow, or a little dearer and quick; the others are alike."""
+    slow = [Option((100, 100), 0.0), Option((40, 130), 0.1), Option((45, 90), 0.12)]
+    alike = [Option((100, 100), 0.0), Option((50, 95), 0.2), Option((10, 20), 0.9)]
+    knapsack = Knapsack([slow, alike])
+    assert knapsack.allocate_within([140], [230]) == [1, 0]
+    assert knapsack.allocate_within([145], [200]) == [2, 0]
+    assert knapsack.allocate_within([100], [185]) == [2, 1]
+    assert knapsack.allocate_within([100], [50]) is None
+
+
 def test_of_options_as_near_the_one_with_the_lower_penalty_is_chosen_and_nothing_bounds_that():
     slow = Option((10,), 0.1, penalty=90)
     quick = Option((11,), 0.1, penalty=20)
