@@ -56,7 +56,8 @@ def _budget(artifact: WrittenArtifact, search: Search | None) -> records.BudgetR
     members = report.budget(artifact.goal, unchanged=artifact.unchanged)
     if search is None:
         return members
-    promise = f"{search.promise.field}={search.promise.text}"
+    search_promise = search.promise
+    promise = f"{search_promise.field}={search_promise.text}"
     return {**members, "promise": promise, "note": search.note}
 
 
