@@ -89,7 +89,7 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     Code.TARGET_INVALID: ProblemType(422, "There is no cost table for the target"),
     Code.THREADS_INVALID: ProblemType(422, "Invalid number of threads"),
     Code.PRECISION_INVALID: ProblemType(
-        422, "The precision cannot be had for this model"
+        422, "The model does not support this precision"
     ),
     Code.VERIFICATION_FAILED: ProblemType(
         422, "The outputs of the compressed model differ from the original's"

@@ -93,14 +93,14 @@ _FIELDS: dict[str, dict[str, Any]] = {
     precision.FIELD: {
         "type": "string",
         "enum": list(precision.PRECISIONS),
-        "description": "For ONNX models: `int8` computes all layers that survive it in int8, and "
-        "needs no budget; `auto` does for each layer what the budgets want. The default is `float`",
+        "description": "For ONNX models: `int8` computes all layers in int8 that lose little, and "
+        "needs no budget; `auto` chooses for each layer by the budgets. The default is `float`",
     },
     targets.FIELD: {
         "type": "string",
         "enum": list(targets.TARGETS),
-        "description": "The processor whose cost table decides, beside the budgets, which layers "
-        "are fast. The default is the worker's host, if a table was measured there",
+        "description": "The processor to optimise for: its cost table says which layers are fast. "
+        "The default is the worker's host, if a table was measured there",
     },
     threads.FIELD: {
         "type": "string",

@@ -138,8 +138,8 @@ class Settings(BaseSettings):
     )
     photographs_dir: Path | None = Field(
         default=None,
-        description="Folder of further photographs (JPEG, PNG, WebP) that calibra"
-        "tion crops, beside its own",
+        description="Folder of your own photographs (JPEG, PNG, WebP), which calibration crops in "
+        "addition to the bundled ones",
     )
     job_memory_bytes: int = Field(
         default=8 * 1024**3,

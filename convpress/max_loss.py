@@ -103,9 +103,9 @@ def require_alone(*, flops_budget: bool, rank: bool) -> None:
         return
     raise Refusal(
         Code.BUDGET_INVALID,
-        f"{FIELD} and flops_budget contradict each other: the service looks for the budget itself",
+        f"{FIELD} and flops_budget contradict each other: the service chooses the budget itself",
         field=FIELD,
-        expected=f"{FIELD} or flops_budget; other budgets may stand beside either",
+        expected=f"{FIELD} or flops_budget, alone or with budgets of other kinds",
         got="both",
     )
 
@@ -125,10 +125,10 @@ def needs_inputs() -> Refusal:
     """Return the refusal of a loss of agreement without inputs to measure it on."""
     return Refusal(
         Code.BUDGET_INVALID,
-        "without a calibration the models are compared on noise, whose agreement says nothing",
+        "without a calibration the models are compared on noise, where agreement says nothing",
         field=FIELD,
         expected="an evaluation file, samples, or the calibration synthetic; or flops_budget",
-        got="none of them, or a model that cannot be calibrated",
+        got="no inputs, or a model that cannot be calibrated",
     )
 
 

@@ -7,8 +7,8 @@ from convpress.refusal import Code, Refusal
 Precision = Literal["float", "int8", "auto"]
 """How the layers of an artifact compute.
 
-`float` leaves their types. With `int8` all layers that survive it compute with whole numbers of 8
-bits. With `auto` each layer does as the budgets want it.
+`float` leaves their types. With `int8` all layers that lose little by it compute with whole
+numbers of 8 bits. With `auto` the budgets choose for each layer.
 """
 
 FIELD = "precision"

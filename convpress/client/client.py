@@ -205,7 +205,7 @@ def _address(server: str) -> str:
 
     >>> _address("localhost:8000")
     Traceback (most recent call last):
-    ValueError: a service's address is such as http://127.0.0.1:8000, not 'localhost:8000'
+    ValueError: the address of a service looks like http://127.0.0.1:8000, not 'localhost:8000'
     """
     try:
         url = httpx.URL(server)
@@ -214,7 +214,7 @@ def _address(server: str) -> str:
     # httpx takes `localhost:8000` for the scheme `localhost`, and fails at the first call alone.
     if url.scheme not in ("http", "https") or not url.host:
         raise ValueError(
-            f"a service's address is such as http://127.0.0.1:8000, not {server!r}"
+            f"the address of a service looks like http://127.0.0.1:8000, not {server!r}"
         )
     return server
 

@@ -181,7 +181,7 @@ FILES: tuple[Kind, ...] = (
     ),
     Kind(
         "an array of NumPy's (.npy)",
-        "send it as `samples`, beside a model",
+        "send it as `samples`, together with a model",
         begins(b"\x93NUMPY"),
         is_model=False,
     ),
@@ -263,7 +263,7 @@ ARCHIVES: tuple[Kind, ...] = (
     ),
     Kind(
         "a file of arrays of NumPy's (.npz)",
-        "send it as `samples`, beside a model",
+        "send it as `samples`, together with a model",
         has(r"[^/]+\.npy"),
         is_model=False,
     ),

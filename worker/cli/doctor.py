@@ -16,7 +16,7 @@ def doctor(
 ) -> None:
     """Check the protections of the sandbox on this host; exit code 1 if one is missing.
 
-    Known faults of this release of Python are warned of.
+    It also warns of known faults of this release of Python.
     """
     require_extra("engine")
     from worker.cli import render

@@ -57,7 +57,7 @@ AllowIncomplete = Annotated[
 Precision = Annotated[
     str | None,
     typer.Option(
-        help="float, int8 (ONNX; needs no budget), or auto: as the budgets want it"
+        help="float, int8 (ONNX; needs no budget), or auto: chosen by the budgets"
     ),
 ]
 InputShape = Annotated[
@@ -79,7 +79,7 @@ Calibration = Annotated[
 Target = Annotated[
     str | None,
     typer.Option(
-        help=f"Processor to be fast on: {' or '.join(TARGETS)}; default: the host's"
+        help=f"Processor to optimise for: {' or '.join(TARGETS)}; default: the host's"
     ),
 ]
 Threads = Annotated[

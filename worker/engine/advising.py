@@ -179,7 +179,7 @@ def _low_rank_adds(alone: AdvisedOption, options: Sequence[AdvisedOption]) -> st
         if each.time_kept < _WORTH_MORE * _time(alone):
             faster = _time(alone) / each.time_kept
             return (
-                f"low rank beside it is {faster:.1f} times as fast again, "
+                f"together with low rank it is {faster:.1f} times as fast again, "
                 f"at the risk {each.risk}"
             )
     return "low rank adds nothing to it on this host"

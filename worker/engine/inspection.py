@@ -77,4 +77,5 @@ def unsettled(profile: CostProfile) -> str | None:
 def _members(record: records.Inspection) -> dict[str, Any]:
     """Return the members of an inspection, with those that are for readers of the file alone."""
     flops = None if record.macs is None else FLOPS_PER_MAC * record.macs
-    return asdict(record) | {"flops": flops, "convention": report.CONVENTION}
+    further = {"flops": flops, "convention": report.CONVENTION}
+    return asdict(record) | further

@@ -97,7 +97,9 @@ class TensorSpec:
         """Return the array of values that are bound to the input; None where a shape is."""
         if isinstance(shape, Values):
             return np.asarray(shape, np.dtype(self.dtype))
-        return self.number(shape) if self.is_number else None
+        if self.is_number:
+            return self.number(shape)
+        return None
 
     def number(self, shape: tuple[int, ...]) -> NDArray[np.generic]:
         """Return the number that is bound to the input as an array without axes, 0 for none."""

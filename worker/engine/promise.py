@@ -30,12 +30,16 @@ class Promise:
     @property
     def field(self) -> str:
         """The form field that asks for it."""
-        return FLOPS.field if self.largest is None else max_loss.FIELD
+        if self.largest is None:
+            return FLOPS.field
+        return max_loss.FIELD
 
     @property
     def text(self) -> str:
         """What the field asks for."""
-        return LOW_RISK if self.largest is None else self.largest.text
+        if self.largest is None:
+            return LOW_RISK
+        return self.largest.text
 
     def by_figure(self, budget: str, keep: float, figure: float) -> records.Tried:
         """Return a try whose artifact has this figure."""

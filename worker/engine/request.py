@@ -29,8 +29,8 @@ class Request:
       model as a whole becomes no slower by it. With `flops_at_any_price` sites may become slower.
     - `allow_incomplete_account`: a budget of FLOPs holds for the counted operators alone, where the
       model has others of unknown cost.
-    - `precision`: `float`; `int8` for all layers that survive it, which needs no budget; or `auto`,
-      as the budgets want it.
+    - `precision`: `float`; `int8` for all layers that lose little, which needs no budget; or
+      `auto`, chosen by the budgets.
     - `threads`: the threads that both models are timed on; None for one.
     - `analysis`: the path of the analysis that an earlier job with the same model and settings
       wrote to its `kept_analysis`. It is written up to `largest_analysis` bytes.

@@ -146,7 +146,9 @@ def _level_of_loss(loss: ExpectedLoss) -> int:
     """Return the index of the level that both ends of the band allow."""
     if loss.high <= risk_levels.LOW_UP_TO:
         return _LEVELS.index("low")
-    return _HIGH if loss.low >= risk_levels.HIGH_FROM else _MODERATE
+    if loss.low >= risk_levels.HIGH_FROM:
+        return _HIGH
+    return _MODERATE
 
 
 def _level(error: float, predicted: float | None) -> int:
@@ -166,12 +168,14 @@ def _evidence(
     comparison: Comparison, inputs: ComparisonInputs, predicted: float | None
 ) -> str:
     assert comparison.relative_error is not None  # `assess` has checked
-    error = f"{100 * comparison.relative_error:.1f} %"
+    relative = 100 * comparison.relative_error
+    error = f"{relative:.1f} %"
     source = _INPUTS[inputs.source]
     text = f"{source} its outputs differ from the original's by {error}"
     text += " of their size"
     if comparison.agreement is not None:
-        cases = f"{100 * comparison.agreement:.0f} %"
+        agreement = 100 * comparison.agreement
+        cases = f"{agreement:.0f} %"
         text += f", and it gives the same class in {cases} of the cases"
     if predicted is not None:
         root = predicted**0.5
@@ -199,7 +203,9 @@ def _per_cent(share: float) -> str:
     >>> _per_cent(0.004), _per_cent(0.031)
     ('less than 1 %', '3 %')
     """
-    return "less than 1 %" if share < _RESOLVED else f"{100 * share:.0f} %"
+    if share < _RESOLVED:
+        return "less than 1 %"
+    return f"{100 * share:.0f} %"
 
 
 def _reservations(doubts: Sequence[str]) -> str:

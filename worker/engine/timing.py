@@ -116,15 +116,15 @@ def why_busy(timings: Sequence[RunTimes]) -> str | None:
 
     >>> quiet, slow = Spread(2.0, 1.9, 2.1), Spread(5.0, 4.9, 5.1)
     >>> why_busy([RunTimes(15, quiet, quiet), RunTimes(15, slow, quiet)])
-    "the host was busy: the clock's median was 2.5 times that of the processor's time"
+    "the host was busy: the median by the clock was 2.5 times that of processor time"
     """
     waiting = max(
         each.clock.median_ms / max(each.processor.median_ms, 1e-9) for each in timings
     )
     if waiting > _MOST_WAITING:
         return (
-            f"the host was busy: the clock's median was {waiting:.1f} times that of the "
-            "processor's time"
+            f"the host was busy: the median by the clock was {waiting:.1f} times that of "
+            "processor time"
         )
     spread = max(_relative_width(each.clock) for each in timings)
     if spread > _WIDEST_SPREAD:

@@ -89,17 +89,19 @@ def compare(
             is_usable = np.isfinite(got64[usable])
             if not is_usable.all():
                 raise _differs(f"values of {name}", "finite", "NaN or infinity")
-            squares = (expected64 - got64)[usable] ** 2
+            error = (expected64 - got64)[usable]
+            squares = error**2
             difference += float(squares.sum())
             energies = expected64[usable] ** 2
             energy += float(energies.sum())
             usable_values = np.where(usable, expected64, 0)
             spreads[name].add(usable_values)
     spread_energy = sum(spread.energy for spread in spreads.values())
+    agreement = None if sized_by_values else _agreement(originals, compressed)
     return Comparison(
         outputs=tuple(originals[0]),
         relative_error=_ratio(difference, energy),
-        agreement=None if sized_by_values else _agreement(originals, compressed),
+        agreement=agreement,
         finite=finite,
         sized_by_values=sized_by_values,
         spread_error=_ratio(difference, spread_energy),
@@ -108,7 +110,9 @@ def compare(
 
 def _ratio(difference: float, energy: float) -> float | None:
     """Return the root of the ratio of two sums of squares; None where the second is 0."""
-    return float(np.sqrt(difference / energy)) if energy > 0 else None
+    if energy > 0:
+        return float(np.sqrt(difference / energy))
+    return None
 
 
 class _Spread:
@@ -253,7 +257,8 @@ def _centred(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     table = scores.reshape(len(scores), -1)
     if (table >= 0).all() and np.abs(table.sum(1) - 1).max() < _PROBABILITY_TOLERANCE:
-        table = np.log(np.maximum(table, _LEAST_PROBABILITY))
+        floored = np.maximum(table, _LEAST_PROBABILITY)
+        table = np.log(floored)
     means = table.mean(1, keepdims=True)
     centred: NDArray[np.float64] = table - means
     return centred

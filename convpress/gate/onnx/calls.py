@@ -147,7 +147,7 @@ def _expand(
         )
     if nodes > limits.nodes:
         raise over_limit(
-            "the model's functions stand for too many nodes",
+            "the model's functions expand to too many nodes",
             f"at most {limits.nodes} nodes",
         )
     return _Expanded(deepest + 1, nodes)

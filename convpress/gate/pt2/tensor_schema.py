@@ -99,7 +99,7 @@ def refused_object(_value: Json, place: Place) -> None:
         Refusal: `model_unsafe`.
     """
     raise unsafe(
-        f"{shown(place)} is an object or a function beside the graph",
+        f"{shown(place)} is an object or a function outside of the graph",
         "tensors, numbers and texts",
     )
 

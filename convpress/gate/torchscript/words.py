@@ -67,7 +67,7 @@ def words(name: str, text: str, limits: Limits) -> Iterator[Word]:
         if kind == "type":
             raise unsafe(
                 f"{name} declares a type in a comment in line {line}",
-                "types beside the names",
+                "types after the names, as in `x: int`",
             )
         if kind == "newline":
             indent = 0

@@ -38,7 +38,7 @@ def label(
     patience: Patience = DEFAULT_PATIENCE,
     json: Json = False,
 ) -> None:
-    """Set or remove labels of a job, and its note; what is not named stays."""
+    """Set or remove labels of a job, and its note; other labels stay."""
     from worker.cli import render
 
     if not changes and note is None:

@@ -39,7 +39,9 @@ class Allowance:
         name = harness.images[0].name
         shape = harness.shapes[name]
         # MACs are in proportion to the numbers of the input.
-        share = prod(shape) / prod(shapes[name])
+        numbers = prod(shape)
+        original_numbers = prod(shapes[name])
+        share = numbers / original_numbers
         sample_macs = round(macs * share / shape[0])
         return cls(harness, max(1, sample_macs), effort)
 
@@ -95,7 +97,9 @@ class Allowance:
         """Steps of distilling the fewest images; 0 where too few are affordable."""
         step_macs = _RUNS_PER_STEP * self.effort.fewest_distilled * self.sample_macs
         steps = self.effort.image_macs // step_macs
-        return steps if steps >= self.effort.fewest_steps else 0
+        if steps >= self.effort.fewest_steps:
+            return steps
+        return 0
 
     @property
     def _enough_images(self) -> int:

@@ -71,7 +71,9 @@ class Calibration:
     @property
     def judged_program(self) -> Program:
         """The program to judge by: with inner activations for outputs where its own say little."""
-        return inner_program(self.program) if self.judging.quiet else self.program
+        if self.judging.quiet:
+            return inner_program(self.program)
+        return self.program
 
 
 def calibrate(

@@ -50,7 +50,9 @@ class Harness:
     @property
     def fixed_batch(self) -> int:
         """The batch size that the model is bound to, 1 where it takes no images."""
-        return self.shapes[self.images[0].name][0] if self.images else 1
+        if self.images:
+            return self.shapes[self.images[0].name][0]
+        return 1
 
     @property
     def gradient_input(self) -> str | None:

@@ -55,7 +55,9 @@ def inner_program(program: Program) -> Program:
             reaching.update(step.takes)
         else:
             inner[step.takes[0]] = None
-    return replace(program, outputs=tuple(inner)) if inner else program
+    if inner:
+        return replace(program, outputs=tuple(inner))
+    return program
 
 
 def _are_probabilities(values: Sequence[Any]) -> bool:

@@ -35,12 +35,14 @@ def errors(partition: BlockPartition, rank: int) -> Array:
         values = spectrum(weight, covariance, rank)
         per_block = values.reshape(-1, rank)
         explained = per_block.sum(axis=0)
-        return target.relative(explained.cumsum())
+        per_block_sum = explained.cumsum()
+        return target.relative(per_block_sum)
     own_rows = leading_rows(weight, covariance, rank)
     rows = _spread(own_rows, partition)
     gram, cross = normal_equations(partition, rows)
     white = least_squares.whitened(gram, cross)
-    explained = (white**2).sum(axis=(0, 1))
+    squares = white**2
+    explained = squares.sum(axis=(0, 1))
     # the rows of D stand in the order of their ranks: those of one rank are neighbours
     per_rank = explained.reshape(rank, partition.count)
     by_rank = per_rank.sum(axis=1)
@@ -61,7 +63,8 @@ def factors(partition: BlockPartition, rank: int) -> tuple[Array, Array]:
     # the scale between the layers is free: rows of norm 1 keep the weights of both moderate
     lengths = norms(rows)
     scale = lengths.mT[:, None]
-    unit_rows = rows / lengths[..., None]
+    divisors = lengths[..., None]
+    unit_rows = rows / divisors
     return unit_rows, second * scale
 
 
@@ -143,7 +146,8 @@ def leading_rows(weight: Array, covariance: Array | None, rank: int) -> Array:
         variances = np.maximum(values, floor)
         deviations = np.sqrt(variances)
         products = across @ weight
-        rows: Array = products / deviations[..., None]
+        divisors = deviations[..., None]
+        rows: Array = products / divisors
         return rows
     if root is None:
         return across
@@ -184,7 +188,8 @@ def normal_equations(partition: BlockPartition, rows: Array) -> tuple[Array, Arr
         pairs = by_other @ later
         gram[:, :, block, :, block:] = pairs.transpose(0, 2, 3, 1)
         gram[:, :, block:, :, block] = pairs.transpose(0, 3, 1, 2)
-    return gram.reshape(groups, row_count, row_count), cross
+    matrices = gram.reshape(groups, row_count, row_count)
+    return matrices, cross
 
 
 def fit(partition: BlockPartition, rows: Array) -> Array:
@@ -234,7 +239,8 @@ def by_block(partition: BlockPartition) -> tuple[Array, Array | None]:
     stacked = weight.reshape(groups, 1, count * n, size)
     if covariance is None:
         return stacked, None
-    mean = covariance.mean(axis=1, keepdims=True)
+    averaged = covariance.mean(axis=1, keepdims=True)
+    mean = averaged
     return stacked, mean
 
 

@@ -62,7 +62,8 @@ class TransposedLowRank(TwoLayers):
         n, c = convolution.group_outputs, convolution.group_inputs
         weight_shape = (groups * rank, n, *kernel)
         second = replace(convolution, weight_shape=weight_shape)
-        first = pointwise(c, rank, len(kernel), groups)
+        axes = len(kernel)
+        first = pointwise(c, rank, axes, groups)
         return first, second
 
     def partition(self, target: Target) -> BlockPartition:

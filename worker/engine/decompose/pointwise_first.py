@@ -195,9 +195,11 @@ def _normal_equations(
                 by_other = others.swapaxes(1, 2)
                 pairs = by_other @ across[:, None]
                 gram[:, :, block] = pairs.transpose(0, 2, 3, 1)
+            matrices = gram.reshape(len(own), columns, -1)
+            sides = cross.reshape(len(own), 1, -1)
             yield (
-                gram.reshape(len(own), columns, -1),
-                cross.reshape(len(own), 1, -1),
+                matrices,
+                sides,
             )
 
 

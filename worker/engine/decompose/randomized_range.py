@@ -64,9 +64,11 @@ class Range:
         descending = ascending[..., ::-1]
         values: Array = np.maximum(descending, 0)
         width = values.shape[-1]
-        unexplained = np.maximum(self.energy - values.sum(-1), 0)
+        explained = values.sum(-1)
+        unexplained = np.maximum(self.energy - explained, 0)
         left = unexplained[..., None]
-        last = values[..., width * 3 // 4 :].mean(-1)[..., None]
+        last_quarter = values[..., width * 3 // 4 :]
+        last = last_quarter.mean(-1)[..., None]
         # the power with which left * share^power falls by `last` at its first step
         missing = side - width
         floor = np.maximum(left, _TINY)
@@ -143,7 +145,9 @@ def find(weight: Array, covariance: Array | None, count: int) -> Range:
     energies = np.vecdot(product, single)
     energy = energies.sum(-1, dtype=np.float64)
     scaled_whitening = whitening / np.sqrt(variance)
-    return Range(basis, scaled_whitening, explained * unit, energy * unit)
+    scaled_energy = energy * unit
+    scaled_explained = explained * unit
+    return Range(basis, scaled_whitening, scaled_explained, scaled_energy)
 
 
 def _in_single(array: Array) -> tuple[Array, float]:
@@ -151,7 +155,8 @@ def _in_single(array: Array) -> tuple[Array, float]:
     if array.dtype == np.float32:
         return array, 1.0
     scale = float(np.abs(array).max()) or 1.0
-    return (array / scale).astype(np.float32), scale
+    scaled = array / scale
+    return scaled.astype(np.float32), scale
 
 
 def _signed_sums(matrix: Array, count: int) -> Array:

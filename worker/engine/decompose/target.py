@@ -78,7 +78,9 @@ class Target:
     @cached_property
     def product(self) -> Array:
         """`W C`, `(groups, n, m)`."""
-        return self.weight if self.covariance is None else self.weight @ self.covariance
+        if self.covariance is None:
+            return self.weight
+        return self.weight @ self.covariance
 
     @cached_property
     def energy(self) -> float:
@@ -102,7 +104,9 @@ class Target:
             return bias
         expected = np.einsum("gnm,gm->gn", self.weight, self.mean)
         missing: Array = (expected - outputs).reshape(-1)
-        return missing if bias is None else bias + missing
+        if bias is None:
+            return missing
+        return bias + missing
 
 
 def _with_floor(covariance: Array, weight: Array) -> Array | None:

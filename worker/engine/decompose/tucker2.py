@@ -92,7 +92,8 @@ class Tucker2(Factorisation):
         input_ranks = sorted({r1 for r1, r2 in pairs if (r1, r2) != self._exact})
         by_input_rank = {}
         if input_ranks:
-            by_input_rank = _errors(_partition(target), input_ranks)
+            partition = _partition(target)
+            by_input_rank = _errors(partition, input_ranks)
         errors = np.zeros(len(pairs))
         for at, (r1, r2) in enumerate(pairs):
             if (r1, r2) != self._exact:
@@ -139,7 +140,8 @@ def _errors(partition: BlockPartition, input_ranks: Sequence[int]) -> dict[int, 
     # the rows of a lower rank lead those of a higher one: each r1 adds its own to the covariance
     for r1 in input_ranks:
         more = white[..., done * count : r1 * count]
-        outputs += more @ more.mT
+        gram = more @ more.mT
+        outputs += gram
         done = r1
         ascending = linalg.eigvalsh(outputs)
         descending = ascending[:, ::-1]
@@ -196,7 +198,8 @@ def _inexact_ranks(highest1: int, highest2: int) -> list[tuple[int, int]]:
 
 
 def _steps(highest: int, number: int) -> list[int]:
-    steps = np.linspace(max(1, highest / number), highest, number)
+    lowest = max(1, highest / number)
+    steps = np.linspace(lowest, highest, number)
     return sorted({round(step) for step in steps})
 
 

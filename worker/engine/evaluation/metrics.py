@@ -69,7 +69,8 @@ class MeanSquaredError:
     def sums(self, output: AnyArray, truth: AnyArray) -> Sums:
         """Return the sum over the samples."""
         original = truth.astype(np.float64)
-        difference = output.astype(np.float64) - original
+        predicted = output.astype(np.float64)
+        difference = predicted - original
         squares = (difference**2).reshape(len(output), -1)
         errors = squares.mean(1)
         if self.peak is not None:
@@ -219,7 +220,7 @@ def _mean_iou(output: AnyArray, targets: AnyArray) -> Metric:
     classes = tuple(value for value in values if value != ignored)
     if not classes:
         raise EVALUATION.invalid(
-            "all targets are to be ignored", "other numbers", str(IGNORED)
+            "all targets have the number that is ignored", "other numbers", str(IGNORED)
         )
     if classes[0] < 0 or (number is not None and classes[-1] >= number):
         raise EVALUATION.invalid(
@@ -246,7 +247,9 @@ def _classes(output: AnyArray, targets: AnyArray) -> tuple[int | None, int | Non
     squeezed = [shape]
     if len(shape) == len(mask) + 1:
         for axis in (0, len(mask)):
-            others = shape[:axis] + shape[axis + 1 :]
+            before = shape[:axis]
+            after = shape[axis + 1 :]
+            others = before + after
             if others == mask and shape[axis] > 1 and is_float:
                 return axis + 1, shape[axis]
             if shape[axis] == 1:

@@ -193,7 +193,8 @@ def _assume_smallest_batch(
     for spec in inputs:
         if spec.shape and isinstance(spec.shape[0], str):
             symbol = spec.shape[0]
-            sizes.setdefault(symbol, max(1, least.get(symbol, 1)))
+            smallest = least.get(symbol, 1)
+            sizes.setdefault(symbol, max(1, smallest))
 
 
 def _filled(spec: TensorSpec, sizes: Mapping[str, int]) -> OpenShape:

@@ -44,7 +44,9 @@ def chosen() -> str:
 
 def placed(tensor: "Tensor") -> "Tensor":
     """Return a tensor on the device; the tensor itself where it is there."""
-    return tensor if _chosen == PROCESSOR else tensor.to(_chosen)
+    if _chosen == PROCESSOR:
+        return tensor
+    return tensor.to(_chosen)
 
 
 @contextmanager

@@ -118,7 +118,9 @@ def _leading(matrices: Array, count: int) -> tuple[Array, Array]:
     values, vectors = (_stacked(part) for part in zip(*pairs, strict=True))
     leading_axes = matrices.shape[:-2]
     rows_of_all = matrices.shape[:-1]
-    return values.reshape(*leading_axes, -1), vectors.reshape(*rows_of_all, -1)
+    own_values = values.reshape(*leading_axes, -1)
+    own_vectors = vectors.reshape(*rows_of_all, -1)
+    return own_values, own_vectors
 
 
 def _eigvalsh(matrices: Array) -> Array:

@@ -38,7 +38,9 @@ class Moments:
     @property
     def covariance(self) -> Array | None:
         """The whole covariance, in an array of its own; None for the identity."""
-        return None if self.held is None else self.held.whole()
+        if self.held is None:
+            return None
+        return self.held.whole()
 
 
 def unknown(convolution: Convolution) -> Moments:

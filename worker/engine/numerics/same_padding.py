@@ -38,4 +38,6 @@ def split_padding(total: int, *, upper: bool = True) -> tuple[int, int]:
     """
     less = total // 2
     more = total - less
-    return (less, more) if upper else (more, less)
+    if upper:
+        return (less, more)
+    return (more, less)

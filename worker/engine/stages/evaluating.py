@@ -139,7 +139,7 @@ def _choose_output(outputs: Outputs, name: str | None) -> str:
         return name
     if name is None and len(outputs) == 1:
         return next(iter(outputs))
-    detail = f"the model has {len(outputs)} outputs, and one of them is to be measured"
+    detail = f"the model has {len(outputs)} outputs; the request must name one"
     if name is not None:
         detail = f"the model has no output {name[:80]!r}"
     raise Refusal(

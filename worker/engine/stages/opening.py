@@ -170,4 +170,6 @@ def _require_layers(profile: CostProfile) -> None:
 
 
 def _layers(count: int) -> str:
-    return "1 layer" if count == 1 else f"{count} layers"
+    if count == 1:
+        return "1 layer"
+    return f"{count} layers"

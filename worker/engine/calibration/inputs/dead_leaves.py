@@ -147,7 +147,8 @@ def _in_box(offsets: Sequence[Images], sides: Images) -> Masks:
     inside: Masks = np.asarray(True)
     for side in sides.swapaxes(0, 1):
         parts = [side[:, axis, None] * offset for axis, offset in enumerate(offsets)]
-        distance = np.abs(sum_over_axes(parts))
+        projected = sum_over_axes(parts)
+        distance = np.abs(projected)
         inside = inside & (distance < 1)
     return inside
 
@@ -163,5 +164,6 @@ def _box_sides(count: int, axes: int, rng: Random) -> Images:
     later_axes = max(axes - 1, 0)
     others = rng.uniform(_NARROWEST, 1, (count, later_axes))
     lengths = np.concatenate([first, others], axis=1)
-    sides = turn / lengths[:, :, None]
+    divisors = lengths[:, :, None]
+    sides = turn / divisors
     return np.asarray(sides, np.float32)

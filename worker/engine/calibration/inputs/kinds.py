@@ -122,7 +122,9 @@ def showing_objects(harness: Harness, kinds: Kinds) -> Kinds:
         shown = alternating(with_objects(generator), generator)
         return _by_shape(dict.fromkeys(shapes, shown), generator)
 
-    reason = "text, faces and things are drawn into half of them, since the outputs say little else"
+    reason = (
+        "text, faces and things are drawn into half of them: its outputs vary little"
+    )
     members = dict(kinds.report_members)
     members["images_from"] = f"{members['images_from']}; {reason}"
     return replace(
@@ -200,9 +202,7 @@ def _other_kind(
     nearest = min(mismatches, key=mismatches.__getitem__)
     most = _FAR_NEARER * mismatches[likeliest]
     if mismatches[nearest] > most:
-        reason = (
-            "by the shape of the input, and none is far nearer to the stored statistics"
-        )
+        reason = "by the shape of the input; no other kind is far nearer to the stored statistics"
         return likeliest, f"{reason} ({distances})"
     return (
         nearest,
@@ -212,7 +212,9 @@ def _other_kind(
 
 def _soft_shapes(kind: Kind) -> Kind:
     """Return a kind of inputs of a model that stores no statistics."""
-    return _with_soft_edges(kind) if kind is SHAPES else kind
+    if kind is SHAPES:
+        return _with_soft_edges(kind)
+    return kind
 
 
 def _with_soft_edges(kind: Kind) -> Kind:

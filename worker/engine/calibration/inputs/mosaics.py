@@ -64,7 +64,9 @@ def _mosaic(
     nearest = _nearest(points, coordinates)
     colours = random_colours(cells, channels, rng)
     slopes = rng.normal(0, _SLOPE, (cells, len(size)))
-    shade = _shade(points[nearest], slopes[nearest], coordinates)
+    own_points = points[nearest]
+    own_slopes = slopes[nearest]
+    shade = _shade(own_points, own_slopes, coordinates)
     deviations = rng.normal(0, _ROUGHNESS, cells)
     roughness = np.abs(deviations)
     clouds = _clouds(channels, size, rng)
@@ -100,7 +102,8 @@ def _shade(points: Floats, slopes: Floats, coordinates: Sequence[Floats]) -> Flo
     for axis, own in enumerate(grid):
         coordinate = points[..., axis]
         offset = own - coordinate
-        shade = shade + slopes[..., axis] * offset
+        slope = slopes[..., axis]
+        shade = shade + slope * offset
     return shade
 
 

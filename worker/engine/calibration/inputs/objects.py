@@ -68,7 +68,8 @@ def _draw_text(canvas: Image.Image, rng: Random) -> None:
     draw = ImageDraw.Draw(canvas)
     lines = int(rng.integers(1, _MOST_LINES + 1))
     for _ in range(lines):
-        largest = max(_SMALLEST_LETTER + 1, canvas.height // 4)
+        quarter = canvas.height // 4
+        largest = max(_SMALLEST_LETTER + 1, quarter)
         least_log = np.log(_SMALLEST_LETTER)
         most_log = np.log(largest)
         log_height = rng.uniform(least_log, most_log)
@@ -78,10 +79,7 @@ def _draw_text(canvas: Image.Image, rng: Random) -> None:
         words = [_word(rng) for _ in range(count)]
         left = rng.uniform(0, 0.6) * canvas.width
         top = rng.uniform(0, 0.9) * canvas.height
-        place = (
-            left,
-            top,
-        )
+        place = (left, top)
         text = " ".join(words)
         ink, paper = _contrast(rng)
         if rng.random() < 0.5:
@@ -107,12 +105,15 @@ def _draw_faces(canvas: Image.Image, rng: Random) -> None:
         left = rng.uniform(-0.2, 1) * room_across
         room_down = canvas.height - height
         top = rng.uniform(-0.2, 1) * room_down
-        skin = _shaded(_SKIN, rng.uniform(0.3, 1))
-        dark = _shaded(_HAIR, rng.uniform(0.3, 2))
+        skin_shade = rng.uniform(0.3, 1)
+        skin = _shaded(_SKIN, skin_shade)
+        hair_shade = rng.uniform(0.3, 2)
+        dark = _shaded(_HAIR, hair_shade)
         shadow = _shaded(skin, 0.75)
         tilt = rng.normal(0, 0.05)
         right_eye = 0.42 - tilt
         left_eye = 0.42 + tilt
+        lip_shade = rng.uniform(0.4, 1)
         parts = (
             (0.5, 0.35, 1.1, 0.8, dark),
             (0.5, 0.52, 0.9, 0.95, skin),
@@ -121,7 +122,7 @@ def _draw_faces(canvas: Image.Image, rng: Random) -> None:
             (0.3, left_eye, 0.08, 0.08, dark),
             (0.7, right_eye, 0.08, 0.08, dark),
             (0.5, 0.58, 0.12, 0.2, shadow),
-            (0.5, 0.77, 0.36, 0.1, _shaded(_LIPS, rng.uniform(0.4, 1))),
+            (0.5, 0.77, 0.36, 0.1, _shaded(_LIPS, lip_shade)),
         )
         for x, y, wide, tall, colour in parts:
             centre_x, centre_y = left + x * width, top + y * height
@@ -143,8 +144,10 @@ def _draw_things(canvas: Image.Image, rng: Random) -> None:
         canvas_size = (canvas.width, canvas.height)
         shares = rng.uniform(0.15, 0.6, 2)
         width, height = shares * canvas_size
-        left = rng.uniform(0, 1) * (canvas.width - width)
-        top = rng.uniform(0, 1) * (canvas.height - height)
+        room_across = canvas.width - width
+        left = rng.uniform(0, 1) * room_across
+        room_down = canvas.height - height
+        top = rng.uniform(0, 1) * room_down
         bottom = top + 0.8 * height
         body = (left, top, left + width, bottom)
         colour, other = _contrast(rng)
@@ -164,7 +167,9 @@ def _contrast(rng: Random) -> tuple[_Colour, _Colour]:
     """Return a dark and a light colour, in either order."""
     dark = _colour(rng.uniform(0, 90, 3))
     light = _colour(rng.uniform(150, _WHITE, 3))
-    return (dark, light) if rng.random() < 0.5 else (light, dark)
+    if rng.random() < 0.5:
+        return (dark, light)
+    return (light, dark)
 
 
 def _shaded(colour: _Colour, brightness: float) -> _Colour:

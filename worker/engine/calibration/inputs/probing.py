@@ -90,14 +90,16 @@ def probed_ranges(
     Raises:
         WeakCalibrationError: in no range does the model give finite outputs that differ.
     """
-    trials = replace(trials, generator=remembered(trials.generator))
+    generator = remembered(trials.generator)
+    trials = replace(trials, generator=generator)
     tried = _tried(harness, stated, trials)
     pairs = [_probe_leniently(harness, values, trials) for values in tried]
     by_range = dict(pairs)
     usable = {values: each for values, each in by_range.items() if each.failure is None}
     if not usable:
         failures = [str(each.failure) for each in by_range.values()]
-        reason = " or ".join(dict.fromkeys(failures))
+        each_once = dict.fromkeys(failures)
+        reason = " or ".join(each_once)
         raise WeakCalibrationError(f"on synthetic inputs the model gives {reason}")
     ranges = tuple(usable)
     if stated is not None:
@@ -222,7 +224,9 @@ def _tried(
     if stated is not None:
         return (stated_range(stated, channels),)
     # The type of integer inputs fixes the range: one range stands for all.
-    return trials.usual[:1] if _are_whole(harness) else trials.usual
+    if _are_whole(harness):
+        return trials.usual[:1]
+    return trials.usual
 
 
 def _probe_leniently(

@@ -102,7 +102,9 @@ def stated_range(stated: InputValues, channels: int) -> ValueRange:
         low, high = stated.limits
         span = high - low
         name = f"{low:g} to {high:g}"
-        return ValueRange(name, (-low / span,), (1 / span,))
+        mean = (-low / span,)
+        deviation = (1 / span,)
+        return ValueRange(name, mean, deviation)
     parameters = (("input_mean", stated.mean), ("input_std", stated.deviation))
     for field, values in parameters:
         if values is not None and len(values) not in (1, channels):

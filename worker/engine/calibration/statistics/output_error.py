@@ -86,7 +86,8 @@ def _squares(original: Tensor, output: object) -> tuple[float, float]:
     """Return the sums of squares of the difference, and of the original about the mean sample."""
     usable = original.isfinite()
     exact = original.double().where(usable, 0)
-    difference = exact - _same_shape(output, exact)
+    other = _same_shape(output, exact)
+    difference = exact - other
     # A single sample has its own mean number in the place of the mean sample.
     has_samples = exact.dim() and len(exact) > 1
     centre = exact.mean(0) if has_samples else exact.mean()

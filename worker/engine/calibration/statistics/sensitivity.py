@@ -106,7 +106,8 @@ def sensitivities(
     end = last_site(calibration.program)
     last: LastLayer | None = None
     if end is not None and trials_by_site.get(end):
-        last = last_layer(calibration.program, batches, end, layer_of(end))
+        layer = layer_of(end)
+        last = last_layer(calibration.program, batches, end, layer)
     shares = {}
     in_order = sorted(trials_by_site, key=positions.__getitem__)
     for site in in_order:

@@ -73,7 +73,8 @@ def _view_of_copy(tensor: Tensor, original: Tensor, copy: Tensor) -> Tensor:
     strides = tensor.stride()
     offset = int(tensor.storage_offset() - original.storage_offset())
     layout = (shape, strides, offset)
-    if layout == (original.shape, original.stride(), 0):
+    whole = (original.shape, original.stride(), 0)
+    if layout == whole:
         return copy
     last = offset
     pairs = zip(shape, strides, strict=True)

@@ -61,7 +61,9 @@ def tensor_key(tensor: Tensor) -> TensorKey:
 
 def optional_key(tensor: Tensor | None) -> TensorKey | None:
     """Return the key of a tensor, None for no tensor."""
-    return None if tensor is None else tensor_key(tensor)
+    if tensor is None:
+        return None
+    return tensor_key(tensor)
 
 
 class SiteKey(NamedTuple):
@@ -260,7 +262,9 @@ def convolution_name(axes: int, transposed: bool) -> str:
     >>> convolution_name(2, transposed=True)
     'conv_transpose2d'
     """
-    return f"conv_transpose{axes}d" if transposed else f"conv{axes}d"
+    if transposed:
+        return f"conv_transpose{axes}d"
+    return f"conv{axes}d"
 
 
 def is_stored(weight: object) -> TypeGuard[Tensor]:

@@ -117,7 +117,9 @@ def _usage(layer: LayerUse) -> Hashable:
 
 
 def _readable_name(layer: LayerUse) -> str:
-    return layer.op if layer.path is None else layer.path.removesuffix(".weight")
+    if layer.path is None:
+        return layer.op
+    return layer.path.removesuffix(".weight")
 
 
 def layer_of(site: GraphSite) -> Layer:

@@ -91,10 +91,12 @@ class Constant:
         fills = [node.op_type == _FILL for node, _ in self.folds]
         if any(fills):
             content = numpy_helper.to_array(self.tensor)
-            return _apply(content, self.folds).shape
+            array = _apply(content, self.folds)
+            return array.shape
         # Untouched memory stands for the elements; a cast would touch all of it.
         untouched = np.empty(dims, np.int8)
-        return _apply(untouched, self.folds, cast=False).shape
+        empty = _apply(untouched, self.folds, cast=False)
+        return empty.shape
 
     def array(self, source: Path) -> NDArray[np.generic]:
         """Return the elements; large ones are mapped from `source`, the file of the graph.
@@ -150,7 +152,9 @@ def _fold(node: NodeProto, known: dict[str, Constant]) -> Constant | None:
     kind = operator(node)
     if kind == "Constant":
         value = tensor_of(node, "value")
-        return None if value is None else Constant(value, output)
+        if value is None:
+            return None
+        return Constant(value, output)
     source = known.get(input_name(node, 0))
     if source is None:
         return None
@@ -187,8 +191,8 @@ def _folds_alone(node: NodeProto) -> bool:
 
 def _listed(node: NodeProto, known: dict[str, Constant]) -> tuple[int, ...] | None:
     """Return the shape of a Reshape, or the axes of a Squeeze or Unsqueeze."""
-    name = input_name(node, 1)
-    operand = known.get(name)
+    operand_name = input_name(node, 1)
+    operand = known.get(operand_name)
     if operand is not None:
         return _short_list(operand)
     # Older opsets have an attribute.

@@ -146,7 +146,9 @@ def _array(value: Any, *, half: bool) -> Any:  # noqa: ANN401 - see run
     if not isinstance(value, torch.Tensor):
         return value
     array = value.detach().contiguous().numpy(force=True)
-    return array.astype(np.float16) if half else array
+    if half:
+        return array.astype(np.float16)
+    return array
 
 
 def _value(result: Any) -> Any:  # noqa: ANN401 - see run

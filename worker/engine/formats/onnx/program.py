@@ -172,7 +172,8 @@ class _Reader:
         """
         if node.domain not in OWN_DOMAINS:
             return None
-        for name in (*node.input, *node.output):
+        named = (*node.input, *node.output)
+        for name in named:
             if name and self._types[name].element not in DTYPES:
                 return None
         described = self._described(node)
@@ -187,7 +188,8 @@ class _Reader:
         first_output = node.output[0]
         site = self._site_of.get(first_output)
         if site is not None and _is_layer(described):
-            return self._step(node, self._bound(compute, weights), data, site)
+            bound = self._bound(compute, weights)
+            return self._step(node, bound, data, site)
         if node.op_type == "BatchNormalization":
             epsilon = described.get("epsilon", 1e-5)
             norm = self._norm(weights, epsilon)
@@ -268,7 +270,9 @@ class _Reader:
         if attribute.HasField("t"):
             return self._tensor(attribute.t)
         value = helper.get_attribute_value(attribute)
-        return value.decode() if isinstance(value, bytes) else value
+        if isinstance(value, bytes):
+            return value.decode()
+        return value
 
     def _is_constant(self, name: str) -> bool:
         return name in self._constants or name in self._stored

@@ -231,7 +231,8 @@ class _Storage:
             weight_name = self.add(name, weight.T)
             links = [_Link("MatMul", [weight_name])]
             if bias is not None:
-                links.append(_Link("Add", [self.add(f"{name}_bias", bias)]))
+                bias_name = self.add(f"{name}_bias", bias)
+                links.append(_Link("Add", [bias_name]))
             return links
         is_gemm = op_type == "Gemm"
         needs_bias = (

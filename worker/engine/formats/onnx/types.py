@@ -21,7 +21,9 @@ class ValueType(NamedTuple):
     def element(self) -> int | None:
         """ONNX's number of the element type; None for values that are no tensors."""
         inner = _argument(self.text, "tensor")
-        return None if inner is None else TensorProto.DataType.Value(inner.upper())
+        if inner is None:
+            return None
+        return TensorProto.DataType.Value(inner.upper())
 
 
 def value_types(model: ModelProto, source: Path) -> dict[str, ValueType]:

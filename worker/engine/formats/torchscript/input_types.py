@@ -163,7 +163,9 @@ def _rows(use: Any, method: Method) -> int | None:  # noqa: ANN401 - not in torc
     is_known = (
         isinstance(table, Tensor) and isinstance(axis, int) and table.dim() > axis
     )
-    return int(table.shape[axis]) if is_known else None
+    if is_known:
+        return int(table.shape[axis])
+    return None
 
 
 def alternatives(

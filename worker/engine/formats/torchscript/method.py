@@ -121,7 +121,9 @@ class Method:
         if value.unique() in self.computed:
             return self.computed[value.unique()]
         path = self.path_within(value)
-        return None if path is None else join(self.path, path)
+        if path is None:
+            return None
+        return join(self.path, path)
 
     def constant(self, value: Value) -> Any:  # noqa: ANN401 - whatever the argument holds
         """Return the content that a value has at every run, or `UNKNOWN`.
@@ -138,7 +140,9 @@ class Method:
             return value.toIValue()
         if kind in ("prim::ListConstruct", "prim::TupleConstruct"):
             items = [self.constant(item) for item in node.inputs()]
-            return UNKNOWN if any(item is UNKNOWN for item in items) else items
+            if any(item is UNKNOWN for item in items):
+                return UNKNOWN
+            return items
         path = self.path_within(value)
         if path is None:
             return UNKNOWN

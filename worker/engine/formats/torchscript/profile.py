@@ -85,7 +85,8 @@ def _count(path: Path, device: str, tensors: Mapping[str, Tensor]) -> CostProfil
     names = {site.name for site in profile.sites}
     name = unused_name("parameters", names.__contains__)
     products = Site(name, "matmul", (), alone, reason=ALONE)
-    return replace(profile, sites=(*profile.sites, products))
+    all_sites = (*profile.sites, products)
+    return replace(profile, sites=all_sites)
 
 
 def _macs_as_written(path: Path, device: str, tensors: Mapping[str, Tensor]) -> int:

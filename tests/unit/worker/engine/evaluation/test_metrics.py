@@ -124,7 +124,13 @@ IMAGES = np.zeros((2, 1, 4, 4), np.float32)
         ),
         ("mean-iou", IMAGES, np.zeros((2, 5, 4), np.int64), "another size", "?x1x4x4"),
         ("mean-iou", IMAGES, np.full((2, 4, 4), 2), "beyond the classes", "0 to 1"),
-        ("mean-iou", IMAGES, np.full((2, 4, 4), 255), "to be ignored", "other numbers"),
+        (
+            "mean-iou",
+            IMAGES,
+            np.full((2, 4, 4), 255),
+            "the number that is ignored",
+            "other numbers",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_with_what_was_expected(

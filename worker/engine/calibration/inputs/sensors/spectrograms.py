@@ -65,7 +65,8 @@ def spectrograms(make_sounds: Sounds) -> Generator:
             sound_count = channels if has_channels else 1
             seed_of_sounds = int(rng.integers(1 << 31))
             waves = make_sounds(sound_count, length, seed_of_sounds)
-            tables = np.stack([_table(wave, step, frames, features) for wave in waves])
+            own_tables = [_table(wave, step, frames, features) for wave in waves]
+            tables = np.stack(own_tables)
             axes_in_order = tables.swapaxes(1, 2) if is_turned else tables
             image[:] = axes_in_order.reshape(image.shape)
         return images
@@ -80,11 +81,13 @@ def _table(wave: Floats, step: int, frames: int, features: int) -> Floats:
     positions = starts[:, None] + np.arange(width)
     cut = wave[positions] * np.hanning(width)
     spectrum = np.fft.rfft(cut, _POINTS)
-    power = np.square(np.abs(spectrum))
+    magnitude = np.abs(spectrum)
+    power = np.square(magnitude)
     is_cepstral = features <= MOST_COEFFICIENTS
     bands = max(features, _BANDS) if is_cepstral else features
     energy = power @ _filters(bands)
-    loudness = np.log(energy + np.exp(_SILENT))
+    silence = np.exp(_SILENT)
+    loudness = np.log(energy + silence)
     range_of_levels = _LOUD - _SILENT
     levels = (loudness - _SILENT) / range_of_levels
     if not is_cepstral:

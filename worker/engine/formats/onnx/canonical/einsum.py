@@ -119,7 +119,9 @@ def _operands(
     if value in known:
         value, matrix, left, right = matrix, value, right, left
     product = _product(left, right, result)
-    return None if product is None else (value, matrix, product)
+    if product is None:
+        return None
+    return (value, matrix, product)
 
 
 def _product(left: str, right: str, result: str) -> _Product | None:
@@ -145,7 +147,9 @@ def _product(left: str, right: str, result: str) -> _Product | None:
     appended = "".join(label for label in result if label not in left)
     fits = sorted(right) == sorted(summed + appended)
     is_layer = bool(summed and appended) and fits
-    return _Product(left, right, result, kept, summed, appended) if is_layer else None
+    if is_layer:
+        return _Product(left, right, result, kept, summed, appended)
+    return None
 
 
 def _under_dots(left: str, right: str, result: str) -> _Product | None:

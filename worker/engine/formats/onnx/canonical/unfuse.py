@@ -71,7 +71,9 @@ class _Model:
     def data_type(self, node: NodeProto) -> int:
         """Return the element type of a node's weight; float where it is not stored."""
         weight = self.constants.get(input_name(node, 1))
-        return TensorProto.FLOAT if weight is None else weight.data_type
+        if weight is None:
+            return TensorProto.FLOAT
+        return weight.data_type
 
 
 def unfuse(model: ModelProto) -> None:

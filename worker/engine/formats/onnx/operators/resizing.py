@@ -209,7 +209,8 @@ def _linear(x: Tensor, axis: int, positions: Tensor) -> Tensor:
     last = x.shape[axis] - 1
     positions = positions.clamp(0, last)
     lower = positions.floor()
-    offset = (positions - lower).to(x.dtype)
+    distance = positions - lower
+    offset = distance.to(x.dtype)
     share = _along(axis, x, offset)
     below_index = lower.long()
     below = x.index_select(axis, below_index)
@@ -235,7 +236,8 @@ def _cubic(
     """Weigh the four elements around each position by cubic convolution (Keys, 1981)."""
     size = x.shape[axis]
     lower = positions.floor()
-    share = (positions - lower).double()
+    distance = positions - lower
+    share = distance.double()
     steps = range(-1, 3)
     kernel = [_keys_weights((share - step).abs(), a) for step in steps]
     weights = torch.stack(kernel)
@@ -246,7 +248,8 @@ def _cubic(
         is_inside = (elements >= 0) & (elements < size)
         weights = weights * is_inside
         weights = weights / weights.sum(0)
-    elements = elements.clamp(0, size - 1)
+    last = size - 1
+    elements = elements.clamp(0, last)
     parts = []
     rounded = weights.to(x.dtype)
     for element, weight in zip(elements, rounded, strict=True):

@@ -30,7 +30,8 @@ def _convolution(node: NodeProto, shapes: Sequence[Shape | None]) -> int:
     if len(x) != len(w):
         raise ValueError(f"a kernel of shape {w} for an input of shape {x}")
     size = x[1:-1] if integer(node, "channels_last", 0) else x[2:]
-    return geometry(node, w).macs(size, batch=x[0])
+    convolution = geometry(node, w)
+    return convolution.macs(size, batch=x[0])
 
 
 def _by_output_positions(_: NodeProto, shapes: Sequence[Shape | None]) -> int:
@@ -86,8 +87,8 @@ def _moved(node: NodeProto, shape: Shape, operand: str) -> Shape:
         return shape
     moved = list(shape)
     if integer(node, f"transBatch{operand}", 0):
-        first = moved.pop(0)
-        moved.insert(len(moved) - 2, first)
+        rows = moved.pop(0)
+        moved.insert(-1, rows)
     if integer(node, f"trans{operand}", 0):
         last_two = moved[-2:]
         moved[-2:] = reversed(last_two)
@@ -117,7 +118,8 @@ def _attention(node: NodeProto, shapes: Sequence[Shape | None]) -> int:
     x, w = present(shapes, 2)
     batch, rows, inputs = x
     past = shapes[2] if len(shapes) > 2 else None
-    columns = rows + (past[3] if past is not None else 0)
+    earlier = past[3] if past is not None else 0
+    columns = rows + earlier
     equal_widths = (w[1] // 3,) * 3
     widths = integers(node, "qkv_hidden_sizes") or equal_widths
     projections = batch * rows * inputs * w[1]

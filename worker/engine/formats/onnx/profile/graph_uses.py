@@ -45,7 +45,8 @@ def path_uses(model: ModelProto, inputs: Inputs, source: Path) -> Iterator[NodeU
     unknown = _unknown_operands(graph.node, shapes)
     if unknown:
         # The runtime stops at contradictions as well, but our messages are clearer.
-        for use in _uses(graph, ChainMap(shapes), known, 1, None):
+        known_shapes = ChainMap(shapes)
+        for use in _uses(graph, known_shapes, known, 1, None):
             counted_node(use)
         measured = measure_shapes(model, unknown, inputs, source)
         shapes.update(measured)

@@ -135,7 +135,9 @@ def _site_key(use: NodeUse, site: Site | None) -> Hashable:
     node = use.node
     if site is None or site.reason is not None:
         # A node that is not replaced is a site of its own.
-        return (*node.output, object) if node.output else object()
+        if node.output:
+            return (*node.output, object)
+        return object()
     # One weight with two scales is two layers.
     alpha = number(node, "alpha", 1.0)
     beta = number(node, "beta", 1.0)

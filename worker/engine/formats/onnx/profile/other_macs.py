@@ -39,7 +39,8 @@ def _convolution(node: NodeProto, shapes: Sequence[Shape | None]) -> int:
     if len(x) != len(w):
         raise ValueError(f"a kernel of shape {w} for an input of shape {x}")
     size = x[2:]
-    return geometry(node, w).macs(size, batch=x[0])
+    convolution = geometry(node, w)
+    return convolution.macs(size, batch=x[0])
 
 
 def _matmul(_: NodeProto, shapes: Sequence[Shape | None]) -> int:
@@ -78,7 +79,8 @@ def einsum(node: NodeProto, shapes: Sequence[Shape | None]) -> int:
     kept = _result_labels(inputs, labels, result_term)
     total = 0
     left = set(labels[0])
-    for position, right in enumerate(labels[1:], start=1):
+    later_labels = labels[1:]
+    for position, right in enumerate(later_labels, start=1):
         joined = left | set(right)
         joined_sizes = [sizes[label] for label in joined]
         total += prod(joined_sizes)

@@ -68,4 +68,6 @@ def _runnable(serialised: bytes) -> bytes:
     if b"SAME_" not in serialised:
         return serialised
     model = ModelProto.FromString(serialised)
-    return model.SerializeToString() if write_pads_of_dilated(model) else serialised
+    if write_pads_of_dilated(model):
+        return model.SerializeToString()
+    return serialised

@@ -51,19 +51,22 @@ def rewrite_model(
     """
 
     def rewrite_attribute(view: memoryview, start: int, end: int) -> list[Segment]:
-        return _rewrite_message(view, start, end, {_ATTRIBUTE_TENSOR: rewrite_tensor})
+        tensors = {_ATTRIBUTE_TENSOR: rewrite_tensor}
+        return _rewrite_message(view, start, end, tensors)
 
     def rewrite_node(view: memoryview, start: int, end: int) -> list[Segment]:
         # Other operators may need their tensors at hand: external data is for Constant alone.
         if not _is_constant(view, start, end):
             return [bytes(view[start:end])]
-        return _rewrite_message(view, start, end, {_NODE_ATTRIBUTE: rewrite_attribute})
+        attributes = {_NODE_ATTRIBUTE: rewrite_attribute}
+        return _rewrite_message(view, start, end, attributes)
 
     def rewrite_graph(view: memoryview, start: int, end: int) -> list[Segment]:
         rewrites = {_GRAPH_NODE: rewrite_node, _GRAPH_INITIALIZER: rewrite_tensor}
         return _rewrite_message(view, start, end, rewrites)
 
-    return _rewrite_message(view, start, end, {_MODEL_GRAPH: rewrite_graph})
+    graphs = {_MODEL_GRAPH: rewrite_graph}
+    return _rewrite_message(view, start, end, graphs)
 
 
 def _rewrite_message(

@@ -110,9 +110,10 @@ class _Folding:
 
     def _is_settled(self, node: Node) -> bool:
         """Whether the outputs of a node follow from parameters and constants."""
-        if node.kind() in _LEAVES:
+        kind = node.kind()
+        if kind in _LEAVES:
             return True
-        if any(node.blocks()) or not node.outputsSize() or node.kind() == "prim::Param":
+        if any(node.blocks()) or not node.outputsSize() or kind == "prim::Param":
             return False
         has_settled = all(value.unique() in self._settled for value in node.inputs())
         return has_settled and not written_values(node) and not is_random(node)
@@ -134,7 +135,8 @@ class _Folding:
         weight = self._weights.setdefault(fact.recipe, copy)
         graph: Any = self._method.graph  # torch's stubs lack some of its methods
         constant = graph.insertConstant(weight)
-        constant.node().moveAfter(value.node())
+        source = value.node()
+        constant.node().moveAfter(source)
         node.replaceInput(position, constant)
         # What follows from the operand follows from its constant too.
         number = constant.unique()
@@ -185,7 +187,8 @@ class _Folding:
         described = f"{node.kind()}({recipes})"
         recipe = sha256(described.encode()).hexdigest()
         outputs = zip(node.outputs(), results, strict=True)
-        for index, (output, result) in enumerate(outputs):
+        numbered = enumerate(outputs)
+        for index, (output, result) in numbered:
             self._facts[output.unique()] = _Fact(result, sources, f"{recipe}[{index}]")
 
     def _stored(self, value: Value) -> _Fact:
@@ -253,4 +256,6 @@ def layer_path(paths: Sequence[str]) -> str:
     levels = zip(*names, strict=False)
     shared = takewhile(lambda level: len(set(level)) == 1, levels)
     name = ".".join(level[0] for level in shared)
-    return name if name.endswith("weight") else join(name, "weight")
+    if name.endswith("weight"):
+        return name
+    return join(name, "weight")

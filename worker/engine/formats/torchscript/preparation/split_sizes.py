@@ -49,7 +49,8 @@ def _sizes(method: Method, node: Node) -> list[int] | None:
     if len(unknown) != 1 or None in multiples:
         return None
     multiples_or_zero = [multiple or 0 for multiple in multiples]
-    return _shares(whole.shape[axis], multiples_or_zero)
+    length = whole.shape[axis]
+    return _shares(length, multiples_or_zero)
 
 
 def _shares(length: int, multiples: Sequence[int]) -> list[int] | None:

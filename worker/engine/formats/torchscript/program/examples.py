@@ -53,7 +53,9 @@ class Examples:
         if kind not in _QUESTIONS:
             return None
         results = self._results(call, takes, constants)
-        return None if results is None else results[0]
+        if results is None:
+            return None
+        return results[0]
 
     def note(
         self,

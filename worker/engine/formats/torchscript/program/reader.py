@@ -89,10 +89,11 @@ class _Reader:
         _, *values = self._method.graph.inputs()
         pairs = zip(arguments, values, strict=True)
         for argument, value in pairs:
-            if argument.name in inputs and is_list_of_tensors(argument.type):
-                self._bind_list(value, argument.name)
-            elif argument.name in inputs:
-                self._names.bind_input(value, argument.name)
+            name = argument.name
+            if name in inputs and is_list_of_tensors(argument.type):
+                self._bind_list(value, name)
+            elif name in inputs:
+                self._names.bind_input(value, name)
             else:
                 self._add_constant(value, argument.default_value)
 
@@ -209,7 +210,8 @@ class _Reader:
         (body,) = node.blocks()
         goes_on, *_ = body.outputs()
         turns = self._constant(most)
-        is_counted = self._constant(begins) is True and literal(goes_on) is True
+        begins_true = self._constant(begins) is True
+        is_counted = begins_true and literal(goes_on) is True
         if is_counted and isinstance(turns, int):
             return turns
         return None
