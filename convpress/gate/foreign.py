@@ -26,6 +26,7 @@ _AGAIN = f"export the original network again, to {LABELS}"
 _IN_TORCH = f"load it into its PyTorch module, and export that with {EXPORTERS}"
 _TO_ONNX = "convert it with `python -m tf2onnx.convert {} --output model.onnx`"
 _SAVE_PROGRAM = "send the exported program, as torch.export.save writes it"
+_OLDEST_MEMBERS = (b"sys_info", b"pickle", b"storages", b"tensors")
 _UNPACK = (
     "unpack it, and send the model, or a plain zip or tar archive of it and its weights"
 )
@@ -135,6 +136,11 @@ FILES: tuple[Kind, ...] = (
         f"send the ONNX or TorchScript file that it was converted from, or {_AGAIN}",
         is_text(r"(<\?xml[^>]*>\s*)?<net\s[^>]*name="),
     ),
+    Kind(
+        "a PyTorch checkpoint of version 0.1, a tar archive",
+        f"it has weights and no network; {_IN_TORCH}",
+        begins(*(name + bytes(100 - len(name)) for name in _OLDEST_MEMBERS)),
+    ),
     # What is no model.
     Kind(
         "a Git LFS pointer, and not the file that it points to",
@@ -223,6 +229,11 @@ ARCHIVES: tuple[Kind, ...] = (
         "an archive of torch.export without a program (.pt2)",
         _SAVE_PROGRAM,
         has(r"archive_format|models/[^/]+\.json"),
+    ),
+    Kind(
+        "a TorchScript archive of torch 1.2 or older",
+        "load it by torch.jit.load, save it again by torch.jit.save, and send that file",
+        has(r"model\.json", r"code/.+\.py", r"tensors/.+|attributes\.pkl"),
     ),
     Kind(
         "a Keras model (.keras)",

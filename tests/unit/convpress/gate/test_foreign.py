@@ -7,6 +7,7 @@ import json
 import lzma
 import pickle
 import struct
+import tarfile
 import time
 import zipfile
 
@@ -43,6 +44,15 @@ def safetensors(pad):
     return struct.pack("<Q", len(header)) + header + bytes(4)
 
 
+def packed(*names):
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for name in names:
+            archive.addfile(tarfile.TarInfo(name))
+    return file.getvalue()
+
+
+OLDEST = packed("sys_info", "pickle", "storages", "tensors")
 NODE = delimited(1, b"x") + delimited(2, b"Placeholder")
 META = delimited(1, delimited(4, b"serve"))
 EXPORTED = ("net/archive_format", "net/models/model.json", "net/data/weights/weight_0")
@@ -62,6 +72,12 @@ FOREIGN = {
         "safetensors",
     ),
     "h5": (b"\x89HDF\r\n\x1a\n" + bytes(100), OTHER_FORMAT, "HDF5"),
+    "torch 0.1": (OLDEST, OTHER_FORMAT, "checkpoint of version 0.1"),
+    "torch 1.2": (
+        zipped("net/version", "net/code/net.py", "net/model.json", "net/tensors/0"),
+        OTHER_FORMAT,
+        "TorchScript archive of torch 1.2",
+    ),
     "keras": (zipped(*KERAS), OTHER_FORMAT, "Keras"),
     "tflite": (b"\x1c\0\0\0TFL3" + bytes(100), OTHER_FORMAT, "TensorFlow Lite"),
     "engine": (b"ftrt" + bytes(100), OTHER_FORMAT, "TensorRT"),

@@ -13,6 +13,7 @@ from worker.engine.formats.aten.layers import WEIGHT, SiteKey, TensorKey
 from worker.engine.formats.aten.sites import HIDDEN, GraphSite, unused_name
 from worker.engine.formats.aten.trace import Account, Operation
 from worker.engine.model import (
+    ALONE,
     NUMBER,
     Call,
     CostProfile,
@@ -84,6 +85,15 @@ def profile_of(
     return CostProfile(
         tuple(rows.values()), dict(account.others), unaccounted=unaccounted
     )
+
+
+def with_weight_macs(profile: CostProfile, macs: int) -> CostProfile:
+    """Return the costs with those of computing weights from parameters alone, if there are any."""
+    if not macs:
+        return profile
+    name = unused_name("parameters", {site.name for site in profile.sites}.__contains__)
+    products = Site(name, "matmul", (), macs, reason=ALONE)
+    return replace(profile, sites=(*profile.sites, products))
 
 
 def without_data(

@@ -57,11 +57,20 @@ class _NodeOperator:
 
 def layer_nodes(
     nodes: Sequence[Node], constants: Constants, paths: Mapping[str, str]
-) -> Iterator[LayerNode]:
-    """Yield the convolutions of a graph, and its linear layers: products with a stored matrix.
+) -> list[LayerNode]:
+    """Return the convolutions of a graph, and its linear layers: products with a stored matrix.
 
-    `paths` are the names of stored tensors by placeholder.
+    Products that weights are computed from are none. `paths` are the names of stored tensors by
+    placeholder.
     """
+    layers = list(_layer_nodes(nodes, constants, paths))
+    known = constants.known()
+    return [layer for layer in layers if layer.node.name not in known]
+
+
+def _layer_nodes(
+    nodes: Sequence[Node], constants: Constants, paths: Mapping[str, str]
+) -> Iterator[LayerNode]:
     for node in nodes:
         if node.op != "call_function" or not is_layer(kind(node)):
             continue
@@ -80,9 +89,11 @@ def weights_elsewhere(
 ) -> set[TensorKey]:
     """Return the weights that nodes multiply by which are no layers."""
     own = {layer.node for layer in layers if layer.weight is not None}
+    known = constants.known()
     weights: set[TensorKey] = set()
     for node in nodes:
-        if node.op == "call_function" and may_multiply(kind(node)) and node not in own:
+        is_run = node.op == "call_function" and node.name not in known
+        if is_run and may_multiply(kind(node)) and node not in own:
             weights.update(
                 stored_operands(
                     node.all_input_nodes,

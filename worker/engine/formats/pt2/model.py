@@ -50,7 +50,7 @@ class ExportedModel:
             flat.nodes, {name: tensor for name, (_, tensor) in stored.items()}
         )
         paths = {name: path for name, (path, _) in stored.items()}
-        layers = list(layer_nodes(flat.nodes, constants, paths))
+        layers = layer_nodes(flat.nodes, constants, paths)
         self._layers = by_site(layers)
         self._sites = named_sites(
             layers,

@@ -1,12 +1,13 @@
 """Count the cost of an exported program by one run that sees every operator call."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
+from torch.fx import Graph
 
 from convpress.refusal import Code, Refusal
 from convpress.shapes import FIELD, format_shape
@@ -16,10 +17,11 @@ from worker.engine.formats.aten.sites import named_sites
 from worker.engine.formats.aten.tally import (
     profile_of,
     stored_keys,
+    with_weight_macs,
     without_data,
     without_fused_kernels,
 )
-from worker.engine.formats.aten.trace import Trace
+from worker.engine.formats.aten.trace import Account, Trace
 from worker.engine.formats.pt2 import execute
 from worker.engine.formats.pt2.execute import Choice, Conditional, RunBranch
 from worker.engine.formats.pt2.flat import flattened
@@ -103,19 +105,33 @@ def _count(
     flat = flattened(program)
     constants = Constants(flat.nodes, stored, device)
     by_placeholder = {name: path for name, (path, _) in stored_tensors(program).items()}
-    layers = list(layer_nodes(flat.nodes, constants, by_placeholder))
+    layers = layer_nodes(flat.nodes, constants, by_placeholder)
     sites = named_sites(
         layers,
         flat.in_branches(by_placeholder).__contains__,
         weights_elsewhere(flat.nodes, constants, layers),
     )
-    trace = Trace(stored_keys(sites, paths))
+    run = partial(_run, flat.graph, device=device)
+    contents = {**stored, **fixed_inputs(program), **inputs}
+    known = constants.known()
+    account = run({**contents, **known}, stored_keys(sites, paths))
+    profile = profile_of(account, sites, paths)
+    if known.keys() <= stored.keys():
+        return profile
+    # The file computes weights from parameters at each run.
+    alone = run(contents, frozenset()).matrix_macs - account.matrix_macs
+    return with_weight_macs(profile, alone)
+
+
+def _run(
+    graph: Graph, contents: Mapping[str, Any], stored: Set[TensorKey], device: str
+) -> Account:
+    """Return the account of a run; `contents` are what is known before."""
+    trace = Trace(stored)
     with without_fused_kernels(), trace:
-        contents = {**stored, **fixed_inputs(program), **inputs, **constants.known()}
-        execute.run(
-            flat.graph, contents, partial(on_device, device=device), _costliest(trace)
-        )
-    return profile_of(trace.account, sites, paths)
+        move = partial(on_device, device=device)
+        execute.run(graph, contents, move, _costliest(trace))
+    return trace.account
 
 
 def _costliest(trace: Trace) -> Choice:

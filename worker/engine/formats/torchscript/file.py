@@ -25,6 +25,8 @@ _UNSUPPORTED = (
     "Unknown builtin op",
     "Unknown custom",
 )
+# What torch says of its own archives of optimize_for_inference: their constants have no content.
+_WITHOUT_CONSTANTS = "required keyword attribute 'value' is undefined"
 _FOREIGN = r"Unknown builtin op: (\w+::\w+)"
 
 
@@ -102,6 +104,13 @@ def _refusal(error: BaseException) -> Refusal:
             Code.MODEL_TRUNCATED,
             f"the TorchScript archive is cut short or damaged: {detail}",
             field="model",
+        )
+    if _WITHOUT_CONSTANTS in text:
+        return Refusal(
+            Code.MODEL_UNSUPPORTED,
+            "torch cannot load its own archives of optimize_for_inference",
+            field="model",
+            expected="the model from before optimize_for_inference",
         )
     if any(sign in text for sign in _UNSUPPORTED):
         expected = f"an archive that plain torch {torch.__version__.partition('+')[0]} can load"

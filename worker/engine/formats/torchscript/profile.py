@@ -4,7 +4,6 @@ Branches are counted where they are taken, and loops as often as they run.
 """
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,11 +15,11 @@ from convpress.refusal import Code, Refusal
 from convpress.shapes import FIELD, format_shape
 from worker.engine.formats.aten.errors import TORCH_ERRORS, message_of, require_memory
 from worker.engine.formats.aten.layers import TensorKey, tensor_key
-from worker.engine.formats.aten.sites import unused_name
 from worker.engine.formats.aten.tally import (
     DoesNotRunError,
     profile_of,
     stored_keys,
+    with_weight_macs,
     without_data,
     without_fused_kernels,
 )
@@ -30,7 +29,7 @@ from worker.engine.formats.torchscript.file import load
 from worker.engine.formats.torchscript.preparation.prepare import methods_to_count
 from worker.engine.formats.torchscript.signature import arguments, own_dtype
 from worker.engine.formats.torchscript.sites import sites_of
-from worker.engine.model import ALONE, CostProfile, Site, TensorSpec
+from worker.engine.model import CostProfile, TensorSpec
 from worker.engine.numerics.random_inputs import random_inputs
 
 
@@ -80,13 +79,7 @@ def _count(path: Path, device: str, tensors: Mapping[str, Tensor]) -> CostProfil
         return profile
     as_written = _macs_as_written(path, device, tensors)
     alone = as_written - trace.account.matrix_macs
-    if not alone:
-        return profile
-    names = {site.name for site in profile.sites}
-    name = unused_name("parameters", names.__contains__)
-    products = Site(name, "matmul", (), alone, reason=ALONE)
-    all_sites = (*profile.sites, products)
-    return replace(profile, sites=all_sites)
+    return with_weight_macs(profile, alone)
 
 
 def _macs_as_written(path: Path, device: str, tensors: Mapping[str, Tensor]) -> int:

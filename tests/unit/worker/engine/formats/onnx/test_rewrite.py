@@ -169,6 +169,24 @@ def test_weights_are_stored_in_the_sites_own_type(tmp_path, dtype, given_as):
     assert stored.data_type == proto.graph.initializer[0].data_type
 
 
+def test_a_model_of_half_and_single_precision_keeps_both(tmp_path):
+    proto = model(
+        "g (float[1, 3, 8, 8] x) => (float[1, 5, 6, 6] y) "
+        "<float16[4, 3, 3, 3] w, float[5, 4, 1, 1] v> "
+        "{ h = Cast <to = 10> (x) c = Conv(h, w) r = Relu(c) f = Cast <to = 1> (r) y = Conv(f, v) }"
+    )
+    opened = open_model("onnx", written(tmp_path, proto))
+    for site in opened.count(opened.bind(None)).sites:
+        opened.replace(site, split_exactly(opened.layer(site)))
+    opened.save(tmp_path / "after.onnx")
+    stored = onnx.load(tmp_path / "after.onnx").graph.initializer
+    types = {tensor.name.split("_")[0]: tensor.data_type for tensor in stored}
+    assert types == {"w": onnx.TensorProto.FLOAT16, "v": onnx.TensorProto.FLOAT}
+    (before,) = outputs(tmp_path / "model.onnx", X)
+    (after,) = outputs(tmp_path / "after.onnx", X)
+    assert distance(after, before) <= 5e-3
+
+
 def test_a_replaced_model_counts_its_new_sites(tmp_path):
     proto = model(
         "g (float[1, 3, 8, 8] x) => (float[1, 4, 6, 6] y) <float[4, 3, 3, 3] w> { y = Conv(x, w) }"

@@ -17,6 +17,7 @@ from worker.engine.formats.aten.outputs import named_outputs
 from worker.engine.formats.aten.sites import HIDDEN
 from worker.engine.formats.pt2 import file, runner
 from worker.engine.formats.torchscript.model import TorchScriptModel
+from worker.engine.model import ALONE
 from worker.engine.numerics.convolution import Convolution, Layer
 from worker.engine.numerics.random_inputs import random_inputs
 
@@ -259,3 +260,36 @@ def test_a_weight_that_another_operator_multiplies_by_is_left(tmp_path):
         "linear": HIDDEN,
         "head": None,
     }
+
+
+class Adapted(nn.Module):
+    """An adapter is added to a weight at each run."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 8)
+        self.left = nn.Parameter(torch.rand(8, 2))
+        self.right = nn.Parameter(torch.rand(2, 6))
+
+    def forward(self, x):
+        weight = self.linear.weight + self.left @ self.right
+        return nn.functional.linear(x, weight, self.linear.bias)
+
+
+def test_products_that_weights_are_computed_from_count_until_those_are_replaced(
+    tmp_path,
+):
+    path, target = tmp_path / "model.pt2", tmp_path / "out.pt2"
+    module, x = Adapted(), torch.rand(5, 6)
+    write(path, module, torch.rand(2, 6))
+    model = opened(path)
+    count = model.count({"x": (5, 6)})
+    layer, products = count.sites
+    assert (layer.reason, products.reason) == (None, ALONE)
+    assert (layer.macs, products.macs) == (5 * 8 * 6, 8 * 2 * 6)
+    with FlopCounterMode(display=False) as counter:
+        module(x)
+    assert count.macs == counter.get_total_flops() // 2
+    model.replace(layer, factored(model.layer(layer)))
+    model.save(target)
+    assert opened(target).count({"x": (5, 6)}).weight_macs == 0

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.torchscript.damaged_archives import damaged, refusal_of, rewritten, write
+from torch import nn
 
 from convpress.refusal import Code, Refusal
 from worker.engine.formats.torchscript.model import TorchScriptModel
@@ -56,6 +57,19 @@ def test_an_operator_of_another_library_is_unsupported_and_named(tmp_path):
     assert refusal.code == Code.MODEL_UNSUPPORTED
     assert "elsewhere::conv2d" in refusal.detail
     assert "export it to ONNX" in refusal.detail
+
+
+@pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="torch without mkldnn"
+)
+def test_a_model_for_inference_is_told_to_come_from_before(tmp_path):
+    layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3))
+    optimised = torch.jit.optimize_for_inference(torch.jit.script(layers.eval()))
+    path = tmp_path / "model.pt"
+    torch.jit.save(optimised, path)
+    refusal = refusal_of(path)
+    assert refusal.code == Code.MODEL_UNSUPPORTED
+    assert refusal.expected == "the model from before optimize_for_inference"
 
 
 @pytest.mark.parametrize("part", ["/data.pkl", "/constants.pkl", ".py"])

@@ -88,6 +88,30 @@ def test_half_precision_stays_half_precision(tmp_path):
     } == {torch.half}
 
 
+class OfTwoTypes(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.brief = nn.Conv2d(3, 4, 3).bfloat16()
+        self.single = nn.Conv2d(4, 5, 3)
+
+    def forward(self, x):
+        return self.single(self.brief(x.to(torch.bfloat16)).relu().float())
+
+
+def test_a_module_of_two_types_keeps_both(tmp_path):
+    x = torch.randn(1, 3, 9, 9)
+    _, original, rewritten = rewrite(
+        tmp_path, scripted(OfTwoTypes()), x, make=lambda layer: [layer]
+    )
+    types = {
+        name.partition("_")[0]: tensor.dtype
+        for name, tensor in rewritten.state_dict().items()
+        if "factored" in name
+    }
+    assert types == {"brief": torch.bfloat16, "single": torch.float32}
+    assert_same(rewritten(x), original(x))
+
+
 class WithoutWeights(nn.Module):
     """Attention that returns None for its weights, which torch's fast path cannot."""
 

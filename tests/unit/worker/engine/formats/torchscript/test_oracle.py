@@ -71,7 +71,51 @@ class Sums(nn.Module):
         return torch.baddbmm(torch.zeros(1), x, x.mT), y, torch.bmm(x, self.weight)
 
 
+class Unaveraged(nn.Module):
+    """Attention that returns the weights of each head, with keys of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(
+            WIDTH, HEADS, batch_first=True, add_bias_kv=True, add_zero_attn=True
+        )
+
+    def forward(self, x):
+        return self.attention(x, x, x, average_attn_weights=False)
+
+
+class Cells(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.gru = nn.LSTMCell(WIDTH, 5), nn.GRUCell(5, 3)
+        self.rnn = nn.RNNCell(3, 4)
+
+    def forward(self, x):
+        return self.rnn(self.gru(self.lstm(x[:, 0])[0]))
+
+
+class Contractions(nn.Module):
+    """The operators of other products of matrices, and a weight that is computed."""
+
+    def __init__(self):
+        super().__init__()
+        self.one = nn.Parameter(torch.rand(WIDTH, 6))
+        self.two = nn.Parameter(torch.rand(6, 5))
+        self.parts = nn.ParameterList([torch.rand(3, 4), torch.rand(2, 2)])
+
+    def forward(self, x):
+        chain = torch.linalg.multi_dot([x[0], self.one, self.two])
+        inner = torch.inner(x, self.one.t())
+        summed = torch.tensordot(x, self.one, dims=([2], [0]))
+        mixed = torch.einsum("bti,ij,jk->btk", x, self.one, self.two)
+        weight = torch.kron(self.parts[0], self.parts[1])
+        return chain, inner + summed, mixed, nn.functional.linear(x, weight)
+
+
 MODULES = {
+    "attention with weights of each head": Unaveraged,
+    "cells": Cells,
+    "contractions": Contractions,
     "encoder layer": encoder_layer,
     "encoder layer, norm first": lambda: encoder_layer(
         norm_first=True, activation="gelu"
