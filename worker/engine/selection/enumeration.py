@@ -12,7 +12,7 @@ from worker.engine.costs.table import CostTable
 from worker.engine.decompose import FORMS, Factorisation, Rank, Target
 from worker.engine.model import Model, Site
 from worker.engine.numerics import memory
-from worker.engine.numerics.convolution import Layer
+from worker.engine.numerics.convolution import Convolution, Layer
 from worker.engine.numerics.moments import Moments
 from worker.engine.selection.candidate_costs import cost_of_rank, original, with_time
 from worker.engine.selection.candidates import Candidate, SiteCandidates, target_of
@@ -80,7 +80,7 @@ def candidates_of_forms(
         candidates += _cheaper(site, factorisation, target)
         # each factorisation leaves large free blocks in the heap
         memory.give_back()
-    if aligned and _is_wide(layer):
+    if aligned and is_wide(layer.convolution):
         candidates = [candidate for candidate in candidates if _is_aligned(candidate)]
     front = _front(site, candidates, table, model_format)
     no_gain = None if front else "no rank costs markedly less than the original"
@@ -213,8 +213,8 @@ def _without_rule(
     return pareto_front_with_time(site, candidates, table)
 
 
-def _is_wide(layer: Layer) -> bool:
-    convolution = layer.convolution
+def is_wide(convolution: Convolution) -> bool:
+    """Whether runtimes compute a layer in blocks of channels."""
     return min(convolution.in_channels, convolution.out_channels) >= _WIDE
 
 

@@ -13,7 +13,7 @@ from worker.engine.selection.candidate_costs import cost_of_rank, with_time
 from worker.engine.selection.candidates import Candidate, SiteCandidates, target_of
 from worker.engine.selection.channels.narrowed import can_lose_outputs
 from worker.engine.selection.channels.paths import ChannelPath
-from worker.engine.selection.enumeration import is_finite
+from worker.engine.selection.enumeration import is_finite, is_wide
 from worker.engine.selection.input_statistics import Uncalibrated, moments_of
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _with_fewer(
     form = Channels.of(site.convolution)
     cost = cost_of_rank(site, form)
     ranks = list(form.ranks[:-1])
-    if aligned:
+    if aligned and is_wide(site.convolution):
         ranks = [rank for rank in ranks if rank % EVEN == 0 or rank < EVEN]
     ranks = ranks[:: -(-len(ranks) // _MOST) or 1]
     candidates = []

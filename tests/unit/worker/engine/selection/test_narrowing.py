@@ -1,6 +1,9 @@
 """Lost channels from the choice to the file, in every format."""
 
+import json
+
 import numpy as np
+import onnx
 import pytest
 import torch
 from support.engine.calibrating import LITTLE_EFFORT, calibrate_with
@@ -11,11 +14,13 @@ from convpress.gate.identify import identify
 from worker.engine.calibration.chains import run_chain
 from worker.engine.formats import load_runner, open_model
 from worker.engine.model import OpenedModel
+from worker.engine.pipeline import compress
 from worker.engine.program import run
 from worker.engine.progress import Progress
 from worker.engine.request import Request
 from worker.engine.selection.analysis import analyse
 from worker.engine.selection.bound_budget import BoundBudget
+from worker.engine.selection.frontier import frontier
 from worker.engine.selection.narrowing import narrow_layers
 from worker.engine.selection.objective import Objective, choose
 from worker.engine.selection.replacements import factor
@@ -149,6 +154,48 @@ def test_no_choice_is_predicted_to_be_worse_than_that_with_all_channels(tmp_path
         error = analysis.predicted_error(chosen(model, analysis, (FLOPS, share)))
         apart = whole.predicted_error(chosen(model, whole, (FLOPS, share)))
         assert error <= apart
+
+
+def test_the_frontier_ends_with_the_original(tmp_path):
+    model = opened(saved(tmp_path, ".onnx", norms=False))
+    analysis = analysed(model)
+    budget = BoundBudget.of(FLOPS.parse("0.6"), model, analysis.candidates)
+    points = frontier(analysis, Objective((budget,)))
+    assert len(points) > 5
+    assert [point.macs for point in points] == sorted(point.macs for point in points)
+    assert (points[-1].macs, points[-1].error) == (analysis.macs, 0)
+
+
+@pytest.mark.parametrize("precision", ["float", "auto"])
+def test_the_report_says_how_many_channels_stay(tmp_path, precision):
+    source = saved(tmp_path, ".onnx", norms=True)
+    output, report = tmp_path / "out.onnx", tmp_path / "report.json"
+    request = Request(
+        str(source),
+        "onnx",
+        str(output),
+        str(report),
+        {"flops_budget": "0.6"},
+        input_range="-1,1",
+        precision=precision,
+    )
+    compress(request, lambda *_: None)
+    members = json.loads(report.read_text())
+    assert members["keep"] <= 0.6
+    lost = [site for site in members["sites"] if site["form"] == "channels"]
+    # what int8 is worth is measured layer by layer, with all channels
+    assert bool(lost) == (precision == "float")
+    for site in lost:
+        of, number, side = site["variant"].split()
+        assert (of, side in ("inputs", "outputs")) == ("of", True)
+        assert site["rank"] < int(number)
+        assert site["rank"] in site["layers"][0]
+    before, after = onnx.load(source), onnx.load(output)
+    assert [each.name for each in after.graph.node] == [
+        each.name for each in before.graph.node
+    ] or not lost
+    assert after.graph.output == before.graph.output
+    onnx.checker.check_model(after, full_check=True)
 
 
 @pytest.mark.parametrize("options", [{"form": "low-rank"}, {"rank": 2}])
