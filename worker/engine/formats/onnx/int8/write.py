@@ -40,11 +40,18 @@ def write_in_int8(
         )
     ranges = activation_ranges(model, inputs.fitting)
     trial = Trial(model, ranges, inputs.held_out)
-    kept = survivors(trial, nodes, lambda runs: runs > inputs.most_trials)
+    # as many as a trial takes, evenly spread: they come range by range
+    step = max(1, len(inputs.fitting) // len(inputs.held_out))
+    kept = survivors(
+        trial,
+        nodes,
+        inputs.fitting[::step],
+        lambda runs: runs > inputs.most_trials,
+    )
     losses = {sites[node]: loss for node, loss in kept.losses.items()}
     if not kept.nodes:
         return Int8Layers((), losses)
-    _write(quantised(model, ranges, kept.nodes), path)
+    _write(quantised(kept.model, ranges, kept.nodes), path)
     return Int8Layers(_sites(sites, kept.nodes), losses)
 
 
