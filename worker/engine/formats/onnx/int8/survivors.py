@@ -27,7 +27,7 @@ ResNet-20, which int8 costs no accuracy, has half of it.
 """
 
 _CORRECTION_PAYS = 0.8
-"""The largest share of the error that a correction may leave: inputs are few, and not the user's."""
+"""The largest share of the error that a correction may leave: few inputs tell it."""
 
 TooDear = Callable[[int], bool]
 """Whether that number of further runs of the model would take too long."""
