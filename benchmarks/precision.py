@@ -1,10 +1,11 @@
 """Low rank, int8 and both: accuracy, size and time of each, beside ONNX Runtime's own quantiser.
 
     python benchmarks/precision.py [--zoo ZOO [--networks NAME ...] [--images N]]
-        [--models FILE ...] [--rows NAME ...] [--output figures.json]
+        [--models FILE ...] [--architectures NAME ...] [--rows NAME ...] [--output figures.json]
 
 ZOO is a folder of networks with images and a `measure.py` that loads them; FILE is any other ONNX
-model, whose outputs are compared with the original's on synthetic inputs. The rows are
+model, whose outputs are compared with the original's on synthetic inputs; NAME is one of
+`architectures.py`, with random weights, compared likewise. The rows are
 
 - `int8`, `int8 real`: the product in int8 alone, without data and on the zoo's real images;
 - `quantiser real`, `quantiser synthetic`: ONNX Runtime's `quantize_static` (QDQ, a scale for each
@@ -24,7 +25,9 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import torch
 from accuracy import limit, load_zoo
+from architectures import ARCHITECTURES
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
 from convpress.refusal import Refusal
@@ -167,6 +170,25 @@ def of_zoo(
     return figures
 
 
+def exported(name: str, folder: Path) -> Path:
+    """Write an architecture with random weights, and return its path."""
+    torch.manual_seed(0)
+    make, shape = ARCHITECTURES[name]
+    path = folder / f"{name}.onnx"
+    torch.onnx.export(
+        make().eval(), (torch.zeros(shape),), path, dynamo=False, input_names=["input"]
+    )
+    return path
+
+
+def of_file(path: Path, rows: list[str], scratch: Path) -> dict[str, Any]:
+    """Measure one model without labels."""
+    figures = measured(path, scratch, rows, None)
+    for members in figures.values():
+        members.pop("file", None)
+    return figures
+
+
 def print_table(name: str, figures: Mapping[str, Any]) -> None:
     """Print a row of Markdown for each way."""
     print(f"\n| {name} | score | FLOPs | bytes | time | error | same class | risk |")
@@ -196,6 +218,9 @@ def main() -> None:
         "--images", type=int, help="score on the first N test images only"
     )
     parser.add_argument("--models", nargs="*", type=Path, default=[])
+    parser.add_argument(
+        "--architectures", nargs="*", default=[], choices=list(ARCHITECTURES)
+    )
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
@@ -212,11 +237,13 @@ def main() -> None:
             print_table(network, figures[network])
     for path in arguments.models:
         with tempfile.TemporaryDirectory() as scratch:
-            rows = measured(path, Path(scratch), arguments.rows, None)
-        for members in rows.values():
-            members.pop("file", None)
-        figures[path.stem] = rows
-        print_table(path.stem, rows)
+            figures[path.stem] = of_file(path, arguments.rows, Path(scratch))
+        print_table(path.stem, figures[path.stem])
+    for name in arguments.architectures:
+        with tempfile.TemporaryDirectory() as scratch:
+            path = exported(name, Path(scratch))
+            figures[name] = of_file(path, arguments.rows, Path(scratch))
+        print_table(name, figures[name])
     if arguments.output:
         arguments.output.write_text(json.dumps(figures, indent=1))
 

@@ -35,7 +35,7 @@ def activation_ranges(model: ModelProto, inputs: Sequence[Inputs]) -> dict[str, 
     for name, values in _own_inputs(model, inputs):
         _widen(extremes, name, values)
     for names in _groups(model):
-        run = _runner(model, names)
+        run = runner(model, names)
         for each in inputs:
             named_values = zip(names, run(each), strict=True)
             for name, values in named_values:
@@ -120,7 +120,7 @@ def _groups(model: ModelProto) -> list[list[str]]:
     return groups
 
 
-def _runner(model: ModelProto, names: Sequence[str]) -> Any:  # noqa: ANN401 - untyped runtime
+def runner(model: ModelProto, names: Sequence[str]) -> Any:  # noqa: ANN401 - untyped runtime
     """Return a function that runs the model and returns these tensors."""
     watched = ModelProto()
     watched.CopyFrom(model)

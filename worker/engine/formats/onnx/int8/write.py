@@ -41,11 +41,18 @@ def write_in_int8(
         )
     ranges = activation_ranges(model, inputs.fitting)
     trial = Trial(model, ranges, inputs.held_out)
-    kept = survivors(trial, nodes, lambda runs: runs > inputs.most_trials)
+    # as many as a trial takes, evenly spread: they come range by range
+    step = max(1, len(inputs.fitting) // len(inputs.held_out))
+    kept = survivors(
+        trial,
+        nodes,
+        inputs.fitting[::step],
+        lambda runs: runs > inputs.most_trials,
+    )
     losses = {sites[node]: loss for node, loss in kept.losses.items()}
     if not kept.nodes:
         return Int8Layers((), losses)
-    in_int8 = quantised(model, ranges, kept.nodes)
+    in_int8 = quantised(kept.model, ranges, kept.nodes)
     _write(in_int8, path)
     kept_sites = _sites(sites, kept.nodes)
     return Int8Layers(kept_sites, losses)
