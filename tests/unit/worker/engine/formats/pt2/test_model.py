@@ -193,7 +193,7 @@ def test_sizes_outside_the_range_of_their_symbol_are_refused(tmp_path):
     assert refused.value.expected == "2 to 8"
 
 
-@pytest.mark.parametrize("version", ["2.9.1", "2.13.0", "2.14.1"])
+@pytest.mark.parametrize("version", ["2.9.1", "2.11.0", "2.12.1", "2.13.0", "2.14.1"])
 def test_archives_of_other_versions_of_torch_open_and_are_written(tmp_path, version):
     model = opened(MODELS / "exported" / f"small.torch-{version}.pt2")
     profile = model.count(model.bind(None))
