@@ -6,7 +6,7 @@ from typing import Any
 from torch.fx import Graph, Node
 from torch.fx.node import map_arg
 
-from worker.engine.formats.pt2.graph import is_check
+from worker.engine.formats.pt2.graph import copying, is_check
 
 Arguments = Callable[[Any], Any]
 """Changes the arguments of operators, such as their device."""
@@ -65,7 +65,7 @@ def run(
             if isinstance(node.target, Conditional):
                 values[node] = run_conditional(node.target, args, arguments, choice)
             else:
-                values[node] = node.target(*args, **kwargs)
+                values[node] = copying(node.target)(*args, **kwargs)
         for unneeded in last_users.get(node, ()):
             values.pop(unneeded, None)
     raise ValueError("the graph has no output")

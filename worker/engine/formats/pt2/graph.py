@@ -29,6 +29,7 @@ _CHECKS = frozenset(
         "aten::sym_constrain_range_for_size",
     }
 )
+_VIEWS = frozenset({torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default})
 
 
 def kind(node: Node) -> str:
@@ -56,6 +57,15 @@ def arguments(node: Node) -> list[Any]:
         default = argument.default_value if argument.has_default_value() else None
         contents.append(node.kwargs.get(argument.name, default))
     return contents
+
+
+def copying(target: Any) -> Any:  # noqa: ANN401 - operators have no public type
+    """Return an operator that copies where a view is not possible, in the place of a view.
+
+    A program has views that its exporter's kernels allow. Others lay their results out otherwise:
+    attention in parts, and convolutions with the channels last.
+    """
+    return torch.ops.aten.reshape.default if target in _VIEWS else target
 
 
 def is_random(node: Node) -> bool:

@@ -7,7 +7,6 @@ new value, or write on copies.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
@@ -28,6 +27,7 @@ from worker.engine.formats.pt2.flat import FlatGraph
 from worker.engine.formats.pt2.graph import (
     HALF,
     arguments,
+    copying,
     fixed_inputs,
     in_single_precision,
     is_check,
@@ -43,8 +43,6 @@ from worker.engine.formats.pt2.training import is_idle_dropout
 from worker.engine.numerics import device
 from worker.engine.program import NoProgramError, Norm, Program, Step
 
-# Calibration lays images out with their channels last, where a view may need a copy.
-_VIEWS = frozenset({torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default})
 _NORM_WITHOUT_MODE = "aten::_native_batch_norm_legit_no_training"
 """It normalises by stored statistics at every run, and does not ask whether to."""
 
@@ -237,8 +235,7 @@ class _Reader:
 def _call(node: Node, target: Any) -> Any:  # noqa: ANN401 - operators have no public type
     """Return a function from the contents of the nodes that a node takes to its only output."""
     inputs = node.all_input_nodes
-    if target in _VIEWS:
-        target = torch.ops.aten.reshape.default
+    target = copying(target)
     own_args, own_kwargs = _here((node.args, node.kwargs))
 
     def call(*contents: Any) -> tuple[Any, ...]:  # noqa: ANN401 - whatever flows through the graph

@@ -131,6 +131,32 @@ def test_counts_steps_and_surgery_keep_what_the_module_computes(tmp_path, name):
     assert unused_weights(result) == unused_weights(original)
 
 
+class Attention(nn.Module):
+    """Its view fits the layout that the fused kernel of attention gives, and no other."""
+
+    def __init__(self):
+        super().__init__()
+        self.projection = nn.Linear(8, 24)
+
+    def forward(self, x):
+        parts = self.projection(x).unflatten(-1, (3, 2, 4)).permute(2, 0, 3, 1, 4)
+        heads = nn.functional.scaled_dot_product_attention(*parts.unbind(0))
+        return heads.transpose(1, 2).view(x.shape[0], x.shape[1], 8)
+
+
+def test_a_view_that_only_a_fused_kernel_allows_is_counted_and_read(tmp_path):
+    torch.manual_seed(0)
+    path, tensor = tmp_path / "model.pt2", torch.randn(2, 5, 8)
+    write(path, Attention(), tensor)
+    model = opened(path)
+    profile = model.count(model.bind(None))
+    assert profile.macs == 5 * 8 * 24 + 2 * 5 * 5 * 8
+    program = model.program()
+    [actual] = programs.run(program, {program.inputs[0]: tensor})
+    expected = torch.export.load(path).module()(tensor)
+    torch.testing.assert_close(actual, expected)
+
+
 @pytest.mark.parametrize("build", [Images, Tokens])
 def test_it_counts_what_the_torchscript_file_of_the_module_counts(tmp_path, build):
     module = build().eval()
@@ -169,7 +195,7 @@ def test_sizes_outside_the_range_of_their_symbol_are_refused(tmp_path):
     assert refused.value.expected == "2 to 8"
 
 
-@pytest.mark.parametrize("version", ["2.9.1", "2.13.0", "2.14.1"])
+@pytest.mark.parametrize("version", ["2.9.1", "2.11.0", "2.12.1", "2.13.0", "2.14.1"])
 def test_archives_of_other_versions_of_torch_open_and_are_written(tmp_path, version):
     model = opened(MODELS / "exported" / f"small.torch-{version}.pt2")
     profile = model.count(model.bind(None))
