@@ -131,7 +131,7 @@ def test_stored_statistics_tell_which_of_several_kinds_it_is():
     of_sounds = choose_kinds(storing(80 * tables - 80), SCENES, probes=8)
     reason = of_sounds.report_members["images_from"]
     assert reason.startswith(
-        "spectrograms of synthetic sounds, by the shape of the input, and none"
+        "spectrograms of synthetic sounds, by the shape of the input; no other"
     )
     leaves = dead_leaves(32, 1, (40, 80), 9)
     of_shapes = choose_kinds(storing(leaves), SCENES, probes=8)
