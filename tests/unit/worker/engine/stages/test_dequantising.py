@@ -1,6 +1,7 @@
 """Jobs of quantised models: their floats are factored, and the report says so first."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,11 @@ def request_for(tmp_path, precision="float", budgets=None):
                 onnx.numpy_helper.from_array(integers.astype(np.int8), tensor.name)
             )
     onnx.save(proto, source)
+    return request_for_file(tmp_path, precision, budgets)
+
+
+def request_for_file(tmp_path, precision="float", budgets=None):
+    source = tmp_path / "model.onnx"
     samples = tmp_path / "samples.npy"
     images = np.random.default_rng(0).standard_normal((20, 8, 8, 8))
     np.save(samples, images.astype(np.float32))
@@ -96,6 +102,15 @@ def test_int8_quantises_it_again(tmp_path):
     assert report.before.bytes < 2 * report.after.bytes
     # rounding is all that the second quantisation changes
     assert report.verification.relative_error < 0.05
+
+
+def test_names_of_the_first_quantisation_do_not_meet_those_of_the_second(tmp_path):
+    first = compressed(request_for(tmp_path, "int8"))
+    (tmp_path / "out.onnx").rename(tmp_path / "model.onnx")
+    request = replace(request_for_file(tmp_path), budgets={"flops_budget": "0.6"})
+    report = compressed(replace(request, precision="int8"))
+    assert report.before.bytes == first.after.bytes
+    assert report.keep <= 0.6
 
 
 @pytest.mark.parametrize("precision", ["int8", "auto"])

@@ -92,7 +92,7 @@ def _clip_pairs(graph: GraphProto, source: Path) -> int:
             for end in ends
         ):
             continue
-        clips[node.output[0]] = _clip(node, ends, scale, graph, used_names)
+        clips[node.output[0]] = _clip(node, scale, graph, used_names)
         replaced += [node, *ends]
     _replace(graph, clips, results)
     _drop_unused(graph, replaced)
@@ -123,13 +123,13 @@ def _scale(
 
 def _clip(
     node: NodeProto,
-    ends: Sequence[NodeProto],
     scale: _Scale,
     graph: GraphProto,
     used_names: set[str],
 ) -> NodeProto:
     """Return the Clip in the place of a pair, and store its bounds."""
-    output = ends[0].output[0]
+    # not the name of the pair's output, which a quantiser would give to another tensor again
+    output = fresh_name(f"{node.input[0]}_clipped", used_names)
     bounds = []
     for value in scale.bounds():
         name = fresh_name(f"{output}_bound", used_names)
@@ -155,8 +155,6 @@ def _replace(
             graph.node.append(node)
             continue
         value, other = clip.output[0], node.output[0]
-        if other == value:
-            continue
         if other in results:
             graph.node.append(helper.make_node("Identity", [value], [other]))
         else:

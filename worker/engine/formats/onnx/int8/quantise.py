@@ -83,6 +83,8 @@ def quantised(
 def _run(quantiser: QDQQuantizer) -> None:
     try:
         quantiser.quantize_model()
+        # it appends its operators, and ONNX wants each behind those that it reads
+        quantiser.model.topological_sort()
     # the quantiser has no exceptions of its own: it stumbles over types that cannot be inferred
     except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
         raise Refusal(

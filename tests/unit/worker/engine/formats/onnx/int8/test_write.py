@@ -54,6 +54,7 @@ def quantised(path, float_sites=()):
 def test_dense_layers_are_in_int8_and_grouped_ones_in_float(tmp_path):
     layers, model, original = quantised(written(tmp_path, NET))
     assert layers.sites == ("w1", "w2", "w4")
+    onnx.checker.check_model(model, full_check=True)
     stored = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     assert {name for name, kind in stored.items() if kind == onnx.TensorProto.INT8} >= {
         f"w{at}_quantized" for at in (1, 2, 4)
