@@ -4,8 +4,9 @@
 
 CACHE is what `zoo/export.py` wrote. Each file is opened and counted by the product, in a process of
 limited time. A row an architecture has torch's own count of the module, and those of the files of
-each format. Where they differ, the row names the operators whose totals do. Counts are kept in
-`CACHE/counts.jsonl`, and only new files are counted.
+each format. Where they differ, the row names the operators whose totals do. A table by library says
+how many programs count as the files of other formats. Counts are kept in `CACHE/counts.jsonl`, and
+only new files are counted.
 """
 
 import argparse
@@ -108,6 +109,44 @@ def _differing(forms: Mapping[str, Mapping[str, Any]], own: int) -> str:
     return "; ".join(sentences) or f"torch counts {own - program['macs']:+}"
 
 
+def by_library(
+    torch_macs: Mapping[str, int], counts: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """Return a table of the programs, by what else of the same model counts as many.
+
+    A format that could not be exported or not be opened is no other count.
+    """
+    tables: dict[str, Counter[str]] = {}
+    for name, row in counts.items():
+        architecture, _, form = name.rpartition(" ")
+        if form != "program":
+            continue
+        totals = tables.setdefault(name.partition("/")[0], Counter())
+        totals["number"] += 1
+        totals["torch"] += row.get("macs") == torch_macs[architecture]
+        same = {
+            column
+            for column in COLUMNS
+            if counts.get(f"{architecture} {column}", {}).get("macs") == row.get("macs")
+        }
+        has_torchscript = bool(same & {"traced", "scripted"})
+        has_onnx = bool(same & {"legacy", "dynamo"})
+        totals["torchscript"] += has_torchscript
+        totals["onnx"] += has_onnx
+        totals["both"] += has_torchscript and has_onnx
+    lines = [
+        "| .pt2 of | number | as torch | as TorchScript | as ONNX | as both |",
+        "|---|---|---|---|---|---|",
+    ]
+    for library, totals in sorted(tables.items()):
+        cells = " | ".join(
+            str(totals[key])
+            for key in ("number", "torch", "torchscript", "onnx", "both")
+        )
+        lines.append(f"| {library} | {cells} |")
+    return "\n".join(lines)
+
+
 def _cases(cache: Path, parts: Sequence[str]) -> Iterator[Case]:
     for case in cases.exported(cache):
         if not parts or any(part in case.name for part in parts):
@@ -150,11 +189,9 @@ def main() -> None:
     print(HEADER)
     for row, _ in rows:
         print(row)
-    programs = [name for name in asked if name.endswith(" program")]
+    print(by_library(torch_macs, asked))
     same = sum(is_same for _, is_same in rows)
-    print(
-        f"{same} of {len(rows)} architectures count the same in all forms; {len(programs)} .pt2"
-    )
+    print(f"{same} of {len(rows)} architectures count the same in all forms")
 
 
 if __name__ == "__main__":
