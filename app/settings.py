@@ -136,6 +136,11 @@ class Settings(BaseSettings):
         description="Whether workers measure the cost tables that their host lacks, while no job "
         "waits or runs",
     )
+    spare_child: bool = Field(
+        default=True,
+        description="Whether a worker keeps a sandboxed process that has imported the engine for "
+        "its next job",
+    )
     photographs_dir: Path | None = Field(
         default=None,
         description="Folder of your own photographs (JPEG, PNG, WebP), which calibration crops in "

@@ -18,8 +18,10 @@ from app.queue.celery_client import celery_options
 from app.settings import get_settings
 from app.tracing import configure_tracing
 from worker.jobs import idle_calibration
+from worker.jobs.run import start_spare
 from worker.queue import sweeper
 from worker.sandbox import remains
+from worker.sandbox.spare import spares
 
 celery = Celery("convpress", include=["worker.tasks"])
 celery.add_defaults(
@@ -47,6 +49,7 @@ def run_worker() -> int:
         without_heartbeat=True,
     )
     worker.start()
+    spares.end()
     return int(worker.exitcode or 0)
 
 
@@ -71,6 +74,13 @@ def _start_sweeper(**_: Any) -> None:  # noqa: ANN401 - Celery's own signature
             daemon=True,
         )
         calibration.start()
+
+
+@signals.worker_ready.connect  # type: ignore[untyped-decorator]  # Celery ships no types
+def _keep_spare(**_: Any) -> None:  # noqa: ANN401 - Celery's own signature
+    settings = get_settings()
+    if settings.spare_child:
+        spares.keep(lambda: start_spare(settings))
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]  # Celery ships no types

@@ -22,6 +22,7 @@ from worker.jobs.outcomes import JobOutcome
 from worker.queue import lease as leases
 from worker.queue.heartbeat import Heartbeat, Lap
 from worker.queue.lease import AdviceResult, Lease, Result
+from worker.sandbox.spare import spares
 
 _RETRY_SECONDS = 1.0
 
@@ -47,6 +48,8 @@ def compress(job_id: str) -> None:
         return
     with bound_contextvars(job_id=job_id):
         _attempt(uuid.UUID(job_id), get_settings())
+    if not stopping.is_set():
+        spares.refill()
 
 
 def _attempt(job_id: uuid.UUID, settings: Settings) -> None:

@@ -87,6 +87,8 @@ class Fleet:
             "data_dir": str(self.data),
             "lease_seconds": str(LEASE_SECONDS),
             "sweep_seconds": "0.3",
+            # The fake engine does not wait.
+            "spare_child": "false",
             "database_url": self.url,
         } | ({"broker_url": self.redis.url} if self.redis else {})
         inherited = {
@@ -109,6 +111,8 @@ class Fleet:
             [sys.executable, "-c", code.format(**constants)],
             folder / log,
             env=environment,
+            # A scheduler that shares the processor among sessions then serves each alike.
+            start_new_session=True,
         )
         self.api = start(API, "api.log")
         self.workers = [

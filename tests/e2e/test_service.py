@@ -151,6 +151,20 @@ def test_a_killed_child_fails_nothing_and_the_job_is_done_by_the_next(service):
     assert service.wait(job["id"])["state"] == "succeeded"
 
 
+def test_a_spare_child_takes_the_job_and_another_follows(service, tmp_path):
+    cold = service.wait(service.post()["id"])
+    with serving(tmp_path / "data", spare_child="true") as warm:
+        [first] = wait_for(lambda: warm.children(ENGINE), "the spare child")
+        job = warm.wait(warm.post()["id"])
+        wait_for(lambda: not first.is_running(), "the spare to end with its job")
+        [second] = wait_for(lambda: warm.children(ENGINE), "another spare child")
+        second.kill()
+        assert warm.wait(warm.post()["id"])["state"] == "succeeded"
+    assert job["state"] == "succeeded"
+    # The walls and the start of a child leave the artifact as it is.
+    assert job["result"]["artifact"]["sha256"] == cold["result"]["artifact"]["sha256"]
+
+
 @pytest.mark.slow
 def test_a_child_killed_three_times_fails_its_own_job_alone(service):
     """A job that has to load torch takes long enough to be killed in time."""

@@ -3,9 +3,11 @@
 import errno
 import json
 import os
+import select
 import sys
 import traceback
 import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import TextIO
 
@@ -17,6 +19,16 @@ from worker.engine.request import Request
 
 _LONGEST_DETAIL = 1000
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+WAIT = "wait"
+"""The command of a spare child."""
+# torch.export is not among them: few jobs need it.
+_PATIENCE_SECONDS = 0.5
+_WARM = (
+    "worker.engine.pipeline",
+    "worker.engine.formats.onnx.adapter",
+    "worker.engine.formats.torchscript.adapter",
+    "worker.engine.calibration.calibrate",
+)
 
 
 def main(arguments: list[str]) -> None:
@@ -26,11 +38,15 @@ def main(arguments: list[str]) -> None:
       to compress: a `Request` as JSON.
     - `["calibrate-host", FORMAT, PATH]` writes the cost table of this host.
     - `["device", NAME]` computes on a device once, to see that it is there.
+    - `["wait"]` imports the engine, reads one of the commands above from standard input, as a list
+      of JSON, and serves it.
     """
     messages = _take_standard_output()
     # torch 2.13 announces the end of TorchScript on every call; the format stays in use
     warnings.filterwarnings("ignore", message="`torch.jit", category=DeprecationWarning)
     try:
+        if arguments == [WAIT]:
+            arguments = _wait_for_command()
         _serve(arguments, messages)
     except Refusal as refusal:
         _send(messages, {"event": "failed", "error": refusal.as_dict()})
@@ -83,6 +99,32 @@ def _serve(arguments: list[str], messages: TextIO) -> None:
                 advise(request, emit, pipeline.compress)
             else:
                 pipeline.compress(request, emit)
+
+
+def _wait_for_command() -> list[str]:
+    """Import the engine until standard input brings a command, and return that.
+
+    The process ends where its parent sends none.
+    """
+    # Where jobs wait, the command comes at once, and imports only what it needs.
+    if not _has_command(_PATIENCE_SECONDS):
+        for module in _WARM:
+            import_module(module)
+            if _has_command(0):
+                break
+    text = sys.stdin.buffer.read()
+    if not text:
+        sys.exit()
+    # Nothing more comes, and nothing of the worker's stays open.
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a descriptor, not a file
+        os.dup2(nothing.fileno(), sys.stdin.fileno())
+    command: list[str] = json.loads(text)
+    return command
+
+
+def _has_command(seconds: float) -> bool:
+    """Wait until standard input brings a command or ends, and tell whether it has."""
+    return bool(select.select([sys.stdin], [], [], seconds)[0])
 
 
 def _take_standard_output() -> TextIO:

@@ -1,7 +1,9 @@
 """One attempt at a job: fetch its input files, run the engine in a child, store the results."""
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -26,6 +28,7 @@ from worker.sandbox.messages import Failed, MalformedOutput, Progress, Succeeded
 from worker.sandbox.policy import Confinement
 from worker.sandbox.run import Lost, Outcome
 from worker.sandbox.scratch import scratch, scratch_root
+from worker.sandbox.spare import Spare, spares
 
 # A child that died on a disk with less room than this died because of that: torch ends the process
 # where a file cannot be written.
@@ -51,8 +54,8 @@ def run_job(
     """
     try:
         data_folder.check(settings)
-        with scratch(scratch_root(settings.data_dir)) as folder:
-            return _run(job, folder, settings, on_progress, is_wanted, on_log)
+        with _child_of(settings) as child:
+            return _run(job, child, settings, on_progress, is_wanted, on_log)
     except InputGone as gone:
         # Without its folder, the store has no file at all.
         if _is_data_folder_gone(settings):
@@ -81,26 +84,24 @@ def _is_data_folder_gone(settings: Settings) -> bool:
 
 def _run(
     job: Job,
-    folder: Path,
+    child: "Spare | _NewChild",
     settings: Settings,
     on_progress: OnProgress,
     is_wanted: Callable[[], bool],
     on_log: OnLog,
 ) -> Outcome | Result | AdviceResult:
-    confinement = _confine(folder, settings)
+    folder = child.folder
     model_format = named(job.model.format)
     inputs = fetch_inputs(
         job,
         model_format,
         folder / "input",
         settings,
-        read_only=confinement.landlock > 0,
+        read_only=child.confinement.landlock > 0,
     )
     request = _request(job, model_format, inputs, folder / "output", settings)
-    outcome = sandbox.run(
-        sandbox.ENGINE,
+    outcome = child.run(
         [*_command(job), request.to_json()],
-        confinement,
         seconds=settings.job_timeout_seconds,
         on_progress=on_progress,
         is_wanted=is_wanted,
@@ -113,6 +114,54 @@ def _run(
     if isinstance(stored, Result | AdviceResult | Failed):
         _cache(job, request, inputs, settings)
     return stored
+
+
+@dataclass(frozen=True)
+class _NewChild:
+    """A child that starts with its job, for a worker without a spare."""
+
+    folder: Path
+    confinement: Confinement
+
+    def run(
+        self,
+        arguments: list[str],
+        *,
+        seconds: float,
+        on_progress: OnProgress,
+        is_wanted: Callable[[], bool],
+        on_log: OnLog,
+    ) -> Outcome:
+        return sandbox.run(
+            sandbox.ENGINE,
+            arguments,
+            self.confinement,
+            seconds=seconds,
+            on_progress=on_progress,
+            is_wanted=is_wanted,
+            on_log=on_log,
+        )
+
+
+@contextmanager
+def _child_of(settings: Settings) -> Iterator[Spare | _NewChild]:
+    """Give the spare child, or else a new one, with a scratch folder of its own."""
+    spare = spares.take()
+    if spare is not None:
+        with spare:
+            yield spare
+        return
+    with scratch(scratch_root(settings.data_dir)) as folder:
+        yield _NewChild(folder, _confine(folder, settings))
+
+
+def start_spare(settings: Settings) -> Spare:
+    """Start a child that waits for a job."""
+    return Spare(
+        scratch_root(settings.data_dir),
+        lambda folder: _confine(folder, settings),
+        settings.job_timeout_seconds,
+    )
 
 
 def _confine(folder: Path, settings: Settings) -> Confinement:

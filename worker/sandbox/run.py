@@ -82,12 +82,28 @@ def run(
     `is_wanted` is called several times a second; the child is killed as soon as it returns False or
     raises. `on_log` receives the end of the child's standard error, whatever the outcome.
     """
-    log = bytearray()
+    with start([*command, *arguments], confinement, seconds) as child:
+        return attend(
+            child,
+            seconds=seconds,
+            on_progress=on_progress,
+            is_wanted=is_wanted,
+            on_log=on_log,
+        )
 
-    def start() -> subprocess.Popen[bytes]:
+
+def start(
+    command: list[str],
+    confinement: Confinement,
+    seconds: float,
+    stdin: int = subprocess.DEVNULL,
+) -> subprocess.Popen[bytes]:
+    """Start a command in a sandbox, for `seconds` of CPU time; pass the child to `attend`."""
+
+    def open_keeper() -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603 - the command is ours
-            confinement.command([*command, *arguments], seconds),
-            stdin=subprocess.DEVNULL,
+            confinement.command(command, seconds),
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=confinement.home,
@@ -95,14 +111,26 @@ def run(
             start_new_session=True,
         )
 
-    with start_keeper(start) as child:
-        try:
-            return _listen(child, log, seconds, on_progress, is_wanted)
-        except MalformedOutput as error:
-            return Lost(str(error), log.decode(errors="replace"))
-        finally:
-            _end(child)
-            on_log(_tail(child, log))
+    return start_keeper(open_keeper)
+
+
+def attend(
+    child: subprocess.Popen[bytes],
+    *,
+    seconds: float,
+    on_progress: Callable[[Progress], None],
+    is_wanted: Callable[[], bool],
+    on_log: Callable[[str], object] = lambda _: None,
+) -> Outcome:
+    """Wait for the outcome of a child, and kill it with all its processes then."""
+    log = bytearray()
+    try:
+        return _listen(child, log, seconds, on_progress, is_wanted)
+    except MalformedOutput as error:
+        return Lost(str(error), log.decode(errors="replace"))
+    finally:
+        end(child)
+        on_log(_tail(child, log))
 
 
 def _listen(
@@ -123,7 +151,7 @@ def _listen(
             if not is_wanted():
                 return Stopped()
             # Before reading, so that the output of a dead child is read to its end.
-            ended = _ended(child)
+            ended = has_ended(child)
             has_output = False
             for key, _ in selector.select(0 if ended else _TICK_SECONDS):
                 chunk = os.read(key.fd, _CHUNK)
@@ -191,22 +219,22 @@ class _Lines:
         return lines
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
+def end(child: subprocess.Popen[bytes]) -> None:
     """Make the keeper kill all processes of the child, and kill what is left then.
 
     Reap neither before.
     """
     os.kill(child.pid, signal.SIGTERM)
     deadline = time.monotonic() + _GRACE_SECONDS
-    while not _ended(child) and time.monotonic() < deadline:
+    while not has_ended(child) and time.monotonic() < deadline:
         time.sleep(_SHORT_TICK_SECONDS)
     os.killpg(child.pid, signal.SIGKILL)
-    while not _ended(child):
+    while not has_ended(child):
         time.sleep(_SHORT_TICK_SECONDS)
     kill_remains(child.pid)
 
 
-def _ended(child: subprocess.Popen[bytes]) -> bool:
+def has_ended(child: subprocess.Popen[bytes]) -> bool:
     """Tell whether the child has ended; unreaped, so that no other process gets its number."""
     return (
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None

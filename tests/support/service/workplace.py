@@ -174,6 +174,8 @@ def workplace_in(folder, **servers):
         "data_dir": str(folder / "data"),
         "lease_seconds": "60",
         "sweep_seconds": "0.3",
+        # The fake engine does not wait.
+        "spare_child": "false",
     } | servers
     environment = {
         f"CONVPRESS_{name.upper()}": value for name, value in settings.items()
