@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import os
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -205,6 +206,12 @@ class Settings(BaseSettings):
     worker_concurrency: int = Field(
         default=1, ge=1, description="Jobs that one worker runs at the same time"
     )
+    job_threads: int | None = Field(
+        default=None,
+        ge=1,
+        description="Threads that one job calibrates on, at most 4; the processor's cores divided "
+        "by the jobs of a worker if unset",
+    )
 
     @field_validator("webhook_secret")
     @classmethod
@@ -302,6 +309,13 @@ class Settings(BaseSettings):
     def costs_folder(self) -> Path:
         """The folder of cost tables, or the default in the data folder."""
         return self.costs_dir or self.data_dir / "costs"
+
+    @property
+    def threads_of_job(self) -> int:
+        """The threads of one job, or by default its share of the cores, at least one."""
+        if self.job_threads is not None:
+            return self.job_threads
+        return max(1, len(os.sched_getaffinity(0)) // self.worker_concurrency)
 
     @property
     def embedded_broker(self) -> bool:

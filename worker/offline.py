@@ -224,6 +224,7 @@ def _request(
         output=str(folder / "output" / f"model{suffix}"),
         report=str(folder / "output" / account),
         device=job.device or settings.device,
+        job_threads=settings.threads_of_job,
         photographs=_absolute(settings.photographs_dir),
         **_costs(model_format, job.options.target, job.cost_table),
         samples=_absolute(job.samples),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from convpress.evaluation import AGREEMENT
 from worker.engine.formats import readable
-from worker.engine.numerics import device
+from worker.engine.numerics import device, parallel
 from worker.engine.progress import Emit, Progress
 from worker.engine.request import Request
 from worker.engine.stages.accepting import require_accepted
@@ -27,6 +27,7 @@ def compress(request: Request, emit: Emit) -> None:
             device is not there, or the artifact exceeds the limits on a model.
     """
     device.choose(request.device)
+    parallel.choose(request.job_threads)
     progress = Progress(emit)
     with readable(request.format, Path(request.model)) as source:
         evaluation = evaluate_original(request, source, progress)

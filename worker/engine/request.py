@@ -36,6 +36,7 @@ class Request:
       wrote to its `kept_analysis`. It is written up to `largest_analysis` bytes.
     - `photographs`: the path of the operator's folder of photographs, which are cropped as the
       engine's own are.
+    - `job_threads`: the threads that the job may compute on.
     - `device`: the device that calibrates and factors: `cpu`, `cuda` or `cuda:N`.
     - `limits`: the limits on the model's container; None opens the model unchecked.
     """
@@ -69,6 +70,7 @@ class Request:
     photographs: str | None = None
     precision: Precision = "float"
     threads: int | None = None
+    job_threads: int = 1
     device: str = "cpu"
     limits: Limits | None = Limits()  # noqa: RUF009 - frozen
 

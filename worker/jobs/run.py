@@ -191,6 +191,7 @@ def _request(
         output=str(output / inputs.model.name),
         report=str(output / "report.json"),
         device=settings.device,
+        job_threads=settings.threads_of_job,
         photographs=_text(next(iter(_mounted(settings)), None)),
         limits=settings.limits,
         costs=None if inputs.costs is None else str(inputs.costs.path),

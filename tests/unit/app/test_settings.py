@@ -66,3 +66,19 @@ def test_a_secret_is_neither_shown_nor_told():
     with pytest.raises(ValidationError) as caught:
         Settings(webhook_secret="my password")
     assert "my password" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "threads"),
+    [
+        ({}, 6),
+        ({"worker_concurrency": 4}, 1),
+        ({"worker_concurrency": 9}, 1),
+        ({"job_threads": 3, "worker_concurrency": 4}, 3),
+    ],
+)
+def test_a_job_has_its_share_of_the_cores_unless_a_number_is_set(
+    monkeypatch, values, threads
+):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(6)))
+    assert Settings(_env_file=None, **values).threads_of_job == threads

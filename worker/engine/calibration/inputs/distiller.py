@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from worker.engine.calibration.harness import Harness
 from worker.engine.calibration.inputs.distil import distil
 from worker.engine.calibration.replay import Batch
+from worker.engine.numerics import parallel
 
 Tell = Callable[[float], None]
 """Takes the share of a calibration that is done."""
@@ -36,11 +37,15 @@ class Distiller:
         name = self._harness.gradient_input
         if name is None or not steps:
             return list(batches)
-        distilled = []
-        for at, batch in enumerate(batches):
+
+        def distil_one(at: int) -> Batch:
             own_seed = _SEED_STEP * seed + at
             program = self._harness.program
-            distilled.append(distil(program, batch, name, steps, own_seed))
+            return distil(program, batches[at], name, steps, own_seed)
+
+        distilled = []
+        for batch in parallel.in_order(distil_one, range(len(batches))):
+            distilled.append(batch)
             self._done += self._harness.batch * steps
             share = min(1.0, self._done / self._work)
             self._tell(_SHARE_OF_CALIBRATION * share)
