@@ -250,17 +250,20 @@ class CoupledChoice:
                 indices = allocation.allocate(allowed)
             except BudgetUnreachableError:
                 break
-            self._now = self._unpriced(allocation.picked(indices))
+            before, self._now = self._now, self._unpriced(allocation.picked(indices))
             choice = self._coupling.settled(self._now)
             spent = self._spent(choice)
             over = [cost - amount for cost, amount in zip(spent, amounts, strict=True)]
             excess = [
-                max(0, before + more) for before, more in zip(excess, over, strict=True)
+                max(0, less + more) for less, more in zip(excess, over, strict=True)
             ]
             if max(over) > 0:
                 continue
             if best is None or self._error(choice) < self._error(best):
                 best = choice
+            # a choice that its own prices lead to is the last one
+            if self._now == before:
+                break
         return best
 
     def _error(self, choice: Sequence[Candidate]) -> float:
