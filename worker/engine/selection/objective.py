@@ -13,7 +13,7 @@ from convpress.refusal import Refusal
 from worker.engine.model import by_execution_path
 from worker.engine.selection.analysis import Analysis
 from worker.engine.selection.bound_budget import BoundBudget
-from worker.engine.selection.candidates import Candidate, SiteCandidates
+from worker.engine.selection.candidates import ORIGINAL, Candidate, SiteCandidates
 from worker.engine.selection.channels.coupling import Coupling
 from worker.engine.selection.knapsack import BudgetUnreachableError, Knapsack, Option
 from worker.engine.selection.unreachable import all_together, one_budget
@@ -323,9 +323,14 @@ def _admitted(
 
 
 def _without_floats(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return candidates without those in float; all of them where int8 applies to none."""
+    """Return candidates without those in float; all of them where int8 does not serve the site.
+
+    Where the site as it is may not be in int8, because that is slower, the few ranks that are fast
+    enough would be all that is left, and lose most of a layer that no budget asks for.
+    """
     in_int8 = [each for each in candidates if each.quantised]
-    return in_int8 or list(candidates)
+    is_served = any(each.form == ORIGINAL for each in in_int8)
+    return in_int8 if is_served else list(candidates)
 
 
 def _price_of_time(analysis: Analysis, objective: Objective) -> float:

@@ -101,3 +101,12 @@ def test_a_budget_below_the_cheapest_candidate_is_refused_with_the_least():
     assert refused.value.code == Code.BUDGET_UNREACHABLE
     assert refused.value.field == "flops_budget"
     assert refused.value.expected == "at least 0.4000, or 800 FLOPs"
+
+
+@pytest.mark.parametrize(("nanoseconds", "index"), [(80, 1), (120, 0)])
+def test_int8_alone_factors_no_site_that_it_makes_slower(nanoseconds, index):
+    whole = replace(ORIGINAL, nanoseconds=nanoseconds, quantised=True)
+    factored = replace(QUICK, quantised=True)
+    candidates = [ORIGINAL, whole, factored]
+    objective = objective_of(FLOPS, 1000, times_decide=True, int8_only=True)
+    assert choose(analysed(whole, factored), objective) == [candidates[index]]
