@@ -19,6 +19,7 @@ from app.http.security_headers import SecurityHeaders
 from app.jobs.loader import JobLoader
 from app.jobs.watcher import JobWatcher
 from app.logging import configure_logging
+from app.memory import keep_heap
 from app.routes import (
     advice,
     annotations,
@@ -109,6 +110,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings = get_settings()
     configure_logging(settings.log_level)
     configure_tracing(settings, "api")
+    keep_heap()
     counting = asyncio.create_task(app.state.request_counts.flush_regularly())
     delivering: asyncio.Task[None] | None = None
     if settings.webhook_secret:
