@@ -7,19 +7,17 @@ keeps the sites together from becoming slower, where the budgets allow it, and n
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 from convpress.refusal import Refusal
 from worker.engine.model import by_execution_path
 from worker.engine.selection.analysis import Analysis
 from worker.engine.selection.bound_budget import BoundBudget
 from worker.engine.selection.candidates import ORIGINAL, Candidate, SiteCandidates
+from worker.engine.selection.channels.coupled_choice import CoupledChoice
 from worker.engine.selection.channels.coupling import Coupling
 from worker.engine.selection.knapsack import BudgetUnreachableError, Knapsack, Option
 from worker.engine.selection.unreachable import all_together, one_budget
-
-_ROUNDS = 12
-"""The rounds of a choice among sites that lose channels together."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +194,13 @@ def chooser(analysis: Analysis, objective: Objective) -> Chooser:
     apart = _apart(analysis.without_paths(), objective)
     if not analysis.paths:
         return apart
-    coupled = CoupledChoice(analysis, objective)
+    coupled = CoupledChoice(
+        analysis.candidates,
+        Coupling(analysis.candidates, analysis.paths, analysis.table),
+        objective.budgets,
+        partial(_best, analysis, objective),
+        analysis.predicted_error,
+    )
 
     def better(amounts: Sequence[int]) -> list[Candidate] | None:
         """Return the better choice of those with and without lost channels."""
@@ -208,84 +212,25 @@ def chooser(analysis: Analysis, objective: Objective) -> Chooser:
 
 def _apart(analysis: Analysis, objective: Objective) -> Chooser:
     """Return the chooser of a model whose sites cost the same whatever the others do."""
-    allocation = Allocation.of(analysis, objective)
-
-    def within(amounts: Sequence[int]) -> list[Candidate] | None:
-        try:
-            # a budget has one capacity for each execution path: all paths have to fit
-            return allocation.picked(allocation.allocate(amounts))
-        except BudgetUnreachableError:
-            return None
-
-    return within
+    return partial(_picked, Allocation.of(analysis, objective))
 
 
-class CoupledChoice:
-    """The search for a choice among sites that lose channels together.
-
-    Each round allocates the budgets at the costs of a change from the choice of the round before.
-    What that choice spends beyond a budget is taken from the budget of the next round.
-    """
-
-    def __init__(self, analysis: Analysis, objective: Objective) -> None:
-        self._analysis = analysis
-        self._objective = objective
-        self._coupling = Coupling(analysis.candidates, analysis.paths, analysis.table)
-        self._now = analysis.originals
-
-    def within(self, amounts: Sequence[int]) -> list[Candidate] | None:
-        """Return the best choice that costs at most these amounts; None where none was seen.
-
-        The search begins at the last choice of the search before.
-        """
-        best: list[Candidate] | None = None
-        excess = [0] * len(amounts)
-        for _ in range(_ROUNDS):
-            sites = self._coupling.repriced(self._now)
-            allocation = Allocation.of(self._analysis, self._objective, sites)
-            allowed = [
-                amount - over for amount, over in zip(amounts, excess, strict=True)
-            ]
-            try:
-                indices = allocation.allocate(allowed)
-            except BudgetUnreachableError:
-                break
-            before, self._now = self._now, self._unpriced(allocation.picked(indices))
-            choice = self._coupling.settled(self._now)
-            spent = self._spent(choice)
-            over = [cost - amount for cost, amount in zip(spent, amounts, strict=True)]
-            excess = [
-                max(0, less + more) for less, more in zip(excess, over, strict=True)
-            ]
-            if max(over) > 0:
-                continue
-            if best is None or self._error(choice) < self._error(best):
-                best = choice
-            # a choice that its own prices lead to is the last one
-            if self._now == before:
-                break
-        return best
-
-    def _error(self, choice: Sequence[Candidate]) -> float:
-        return self._analysis.predicted_error(choice)
-
-    def _unpriced(self, picked: Sequence[Candidate]) -> list[Candidate]:
-        """Return the candidates of a choice at the costs of their own."""
-        candidates = []
-        for site, candidate in zip(self._analysis.candidates, picked, strict=True):
-            own = next(each for each in site.candidates if _are_alike(each, candidate))
-            candidates.append(own)
-        return candidates
-
-    def _spent(self, choice: Sequence[Candidate]) -> list[int]:
-        """Return what a choice costs of each budget; a model with paths has no branches."""
-        sites = self._analysis.sites
-        return [budget.spent(sites, choice) for budget in self._objective.budgets]
+def _best(
+    analysis: Analysis,
+    objective: Objective,
+    sites: Sequence[SiteCandidates],
+    amounts: Sequence[int],
+) -> list[Candidate] | None:
+    """Return the best choice within these amounts, at the costs that `sites` have now."""
+    return _picked(Allocation.of(analysis, objective, sites), amounts)
 
 
-def _are_alike(one: Candidate, other: Candidate) -> bool:
-    """Whether two candidates are one at different costs."""
-    return one.factorisation == other.factorisation and one.rank == other.rank
+def _picked(allocation: "Allocation", amounts: Sequence[int]) -> list[Candidate] | None:
+    try:
+        # a budget has one capacity for each execution path: all paths have to fit
+        return allocation.picked(allocation.allocate(amounts))
+    except BudgetUnreachableError:
+        return None
 
 
 def capacities(analysis: Analysis, budgets: Sequence[BoundBudget]) -> list[int]:
