@@ -22,6 +22,7 @@ from zoo import cases
 from zoo.check import Case, input_shape_of
 from zoo.child import in_child
 
+from convpress.bundling import bundled
 from convpress.gate.identify import identify
 from convpress.shapes import parse_input_shape
 from worker.engine.formats import open_model, readable
@@ -48,7 +49,7 @@ _PRODUCTS = "products of matrices"
 def counted(case: Case) -> dict[str, Any]:
     """Return the multiply-accumulates of a file, in all and by kind of operator."""
     model_format = identify(case.path)
-    with readable(model_format, case.path) as source:
+    with bundled(case.path) as file, readable(model_format, file) as source:
         model = open_model(model_format, source)
         shape = input_shape_of(model, case.arguments)
         profile = model.count(model.bind(parse_input_shape(shape)))
