@@ -24,6 +24,7 @@ SITE = {
 INSPECTION = {
     "account_complete": True,
     "unaccounted": [],
+    "restored": None,
     "format": "onnx",
     "inputs": [{"name": "x", "dtype": "float32", "shape": "1x1x3x3"}],
     "outputs": [{"name": "y", "dtype": "float32", "shape": None}],

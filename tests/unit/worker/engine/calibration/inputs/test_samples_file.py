@@ -223,8 +223,8 @@ def test_samples_without_the_word_for_them_are_refused(tmp_path):
     request = Request(
         str(source),
         "onnx",
-        "",
-        "",
+        str(tmp_path / "artifact.onnx"),
+        str(tmp_path / "report.json"),
         budgets={"flops_budget": "0.5"},
         calibration="synthetic",
         samples=path,
