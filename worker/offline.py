@@ -274,6 +274,7 @@ def _run(
         memory_bytes=settings.job_memory_bytes,
         file_bytes=_LARGEST_ARTIFACT,
         device=request.device,
+        threads=request.job_threads,
     )
     outcome = sandbox.run(
         ENGINE,

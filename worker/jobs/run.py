@@ -172,6 +172,7 @@ def _confine(folder: Path, settings: Settings) -> Confinement:
         memory_bytes=settings.job_memory_bytes,
         file_bytes=settings.max_upload_bytes,
         device=settings.device,
+        threads=settings.threads_of_job,
     )
 
 

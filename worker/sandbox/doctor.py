@@ -153,6 +153,7 @@ def confined(
     file_bytes: int = 1024**2,
     writable: tuple[Path, ...] = (),
     device: str = "cpu",
+    threads: int = 1,
 ) -> Confinement:
     """Return the strongest confinement that this host can enforce; `home` is the working folder."""
     return Confinement(
@@ -164,6 +165,7 @@ def confined(
         landlock=launcher.landlock_version(),
         seccomp=launcher.load_libseccomp() is not None,
         device=device,
+        threads=threads,
     )
 
 

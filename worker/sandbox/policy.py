@@ -30,6 +30,8 @@ _CUDA_DEVICES = "nvidia*"
 _MOST_FILES = 256
 # Threads count as processes here.
 _MOST_PROCESSES = 512
+# The wall-clock limit begins with the job: the imports of a spare child come before it.
+_MORE_CPU_SECONDS = 60
 
 
 NEWEST_LANDLOCK = 6
@@ -41,11 +43,11 @@ class Confinement:
     """The limits of a child process; sizes are in bytes.
 
     The child works in `home`. It can write there and in `writable`, and read these, `readable` and
-    the installation. `landlock` and `seccomp` say which mechanisms of the kernel enforce the
-    limits: a version of Landlock, or 0 for none; of a later version than the kernel's, that is
-    used. Where `device` is not `cpu`, the child can use the driver of the host's GPUs;
-    `memory_bytes` then bounds its data instead of its address space, of which CUDA reserves more
-    than the host has.
+    the installation. It computes on at most `threads`. `landlock` and `seccomp` say which
+    mechanisms of the kernel enforce the limits: a version of Landlock, or 0 for none; of a later
+    version than the kernel's, that is used. Where `device` is not `cpu`, the child can use the
+    driver of the host's GPUs; `memory_bytes` then bounds its data instead of its address space, of
+    which CUDA reserves more than the host has.
     """
 
     home: Path
@@ -56,9 +58,10 @@ class Confinement:
     landlock: int = NEWEST_LANDLOCK
     seccomp: bool = True
     device: str = "cpu"
+    threads: int = 1
 
     def command(self, command: list[str], seconds: float) -> list[str]:
-        """Return the command line that runs `command` in the sandbox, for `seconds` of CPU time.
+        """Return the command line that runs `command` in the sandbox, for `seconds` of each thread.
 
         The kernel ends it when the thread that started it ends, so start it from a thread that
         outlives it.
@@ -85,8 +88,8 @@ class Confinement:
         return {
             memory: self.memory_bytes,
             "FSIZE": self.file_bytes,
-            # A little more than the wall-clock limit, which then ends a busy child first.
-            "CPU": int(seconds) + 2,
+            # All threads count. The wall-clock limit ends a busy child first.
+            "CPU": int(seconds * self.threads) + _MORE_CPU_SECONDS,
             "NOFILE": _MOST_FILES,
             "NPROC": _MOST_PROCESSES,
             "MEMLOCK": 0,

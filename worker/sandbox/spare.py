@@ -43,7 +43,7 @@ class Spare:
         with ExitStack() as stack:
             self.folder = stack.enter_context(scratch(root))
             self.confinement = confine(self.folder)
-            self._place = self._identity()
+            self._places = self._identities()
             command = [*sandbox.ENGINE, _WAIT]
             self._was_attended = False
             self._child = sandbox.start(
@@ -54,13 +54,10 @@ class Spare:
             self._stack = stack.pop_all()
 
     def is_usable(self) -> bool:
-        """Tell whether the child still waits, in a folder that still has its name."""
-        if sandbox.has_ended(self._child):
+        """Tell whether the child still waits, and each folder of its own is still the same."""
+        if self._was_attended or sandbox.has_ended(self._child):
             return False
-        try:
-            return self._identity() == self._place
-        except FileNotFoundError:
-            return False
+        return self._identities() == self._places
 
     def run(
         self,
@@ -80,17 +77,26 @@ class Spare:
         with suppress(BrokenPipeError):
             self._child.stdin.close()
         self._was_attended = True
-        return sandbox.attend(
-            self._child,
-            seconds=seconds,
-            on_progress=on_progress,
-            is_wanted=is_wanted,
-            on_log=on_log,
-        )
+        try:
+            return sandbox.attend(
+                self._child,
+                seconds=seconds,
+                on_progress=on_progress,
+                is_wanted=is_wanted,
+                on_log=on_log,
+            )
+        finally:
+            # The next search for remains would take an ended keeper for an orphan.
+            self._child.wait()
 
-    def _identity(self) -> tuple[int, int]:
-        status = self.folder.stat(follow_symlinks=False)
-        return status.st_dev, status.st_ino
+    def _identities(self) -> list[tuple[int, int] | None]:
+        """Return the device and inode of each folder that the rules of Landlock are bound to.
+
+        A folder that has another one's name by now has none of its rights.
+        """
+        own = self.confinement
+        paths = (self.folder, own.home, *own.writable, *own.readable)
+        return [_identity(path) for path in paths]
 
     def _end(self) -> None:
         if not self._was_attended:
@@ -106,6 +112,14 @@ class Spare:
         trace: TracebackType | None,
     ) -> None:
         self._stack.close()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 class Spares:
@@ -141,7 +155,7 @@ class Spares:
             spare, self._spare = self._spare, None
         if spare is None or spare.is_usable():
             return spare
-        log.warning("the spare child has ended before its job")
+        log.warning("the spare child cannot be used")
         with spare:
             return None
 

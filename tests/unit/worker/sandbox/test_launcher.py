@@ -353,6 +353,17 @@ time.sleep(600)
     assert all(wait_gone(int(path.name)) for path in started)
 
 
+@pytest.mark.parametrize("threads", [1, 4])
+def test_the_time_limit_comes_before_that_of_busy_threads(run, shut_in, threads):
+    imports = 10  # seconds, of a spare child on a slow machine
+    code = f"""
+        import resource
+        assert resource.getrlimit(resource.RLIMIT_CPU)[0] > {threads} * 120 + {imports}
+        {SUCCEEDED}
+        """
+    assert run(replace(shut_in, threads=threads), code, seconds=120.0) == Succeeded()
+
+
 def test_an_endless_loop_ends_with_its_time(run, shut_in):
     assert run(shut_in, "while True: pass", seconds=0.5) == TimedOut(0.5)
 

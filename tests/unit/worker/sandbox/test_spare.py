@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 
 import psutil
@@ -25,6 +26,11 @@ code, *arguments = json.loads(sys.stdin.buffer.read())
 exec(code)
 print('{"event": "succeeded"}', flush=True)
 """
+ENDING = """
+import sys
+sys.stdin.read()
+print('{"event": "succeeded"}', flush=True)
+"""
 PROBE = """
 probe = runpy.run_path(arguments[0])
 targets = json.loads(arguments[1])
@@ -45,12 +51,12 @@ def start(tmp_path, monkeypatch):
     script.write_text(WAITING)
     monkeypatch.setattr(sandbox, "ENGINE", (sys.executable, str(script)))
 
-    def start(**walls):
+    def start(readable=(), **walls):
         def confine(folder):
             return Confinement(
                 folder / "work",
                 writable=(folder / "output",),
-                readable=(folder / "input", script),
+                readable=(folder / "input", script, *readable),
                 memory_bytes=2 * 1024**3,
                 **walls,
             )
@@ -163,6 +169,67 @@ def test_a_spare_in_a_folder_that_was_moved_is_not_given(start, tmp_path):
     scratch.rename(tmp_path / "away")
     assert spares.take() is None
     (tmp_path / "away").rename(scratch)
+
+
+@pytest.mark.parametrize("name", ["input", "output", "work"])
+@pytest.mark.parametrize("is_made_again", [False, True])
+def test_a_spare_that_lost_a_folder_of_its_own_is_not_given(start, name, is_made_again):
+    with start() as child:
+        folder = child.folder / name
+        # Its inode stays in use, so that a new folder has another one.
+        folder.rename(child.folder / "away")
+        if is_made_again:
+            folder.mkdir()
+        assert not child.is_usable()
+
+
+@pytest.mark.parametrize("was_there", [False, True])
+def test_a_spare_is_not_given_after_a_folder_that_it_may_read_was_replaced(
+    start, tmp_path, was_there
+):
+    mounted = tmp_path / "mounted"
+    if was_there:
+        mounted.mkdir()
+    with start(readable=(mounted,)) as child:
+        assert child.is_usable()
+        (tmp_path / "new").mkdir()
+        if was_there:
+            mounted.rename(tmp_path / "old")
+        (tmp_path / "new").rename(mounted)
+        assert not child.is_usable()
+
+
+def test_a_spare_that_served_is_reaped_before_another_child_of_its_job_ends(tmp_path):
+    """A worker adopts orphans: it would warn of a process that outlived its keeper."""
+    program = f"""
+import sys
+from pathlib import Path
+from worker.sandbox import remains
+from worker.sandbox import run as sandbox
+from worker.sandbox.policy import Confinement
+from worker.sandbox.spare import Spare
+remains.adopt_orphans()
+warnings = []
+remains.log.warning = lambda event, **_: warnings.append(event)
+script = Path({str(tmp_path / "engine.py")!r})
+script.write_text({ENDING!r})
+sandbox.ENGINE = (sys.executable, str(script))
+def confine(folder):
+    return Confinement(folder / "work", landlock=0, seccomp=False)
+own = dict(seconds=120.0, on_progress=lambda _: None, is_wanted=lambda: True)
+with Spare(Path({str(tmp_path / "scratch")!r}), confine, 120.0) as child:
+    child.run([], on_log=lambda _: None, **own)
+    sandbox.run(sandbox.ENGINE, [], confine(child.folder), **own)
+print(warnings)
+"""
+    worker = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        check=True,
+        timeout=300,
+        text=True,
+    )
+    assert worker.stdout.splitlines()[-1] == "[]"
 
 
 def test_after_the_end_there_is_no_spare(start):
