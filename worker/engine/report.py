@@ -56,6 +56,7 @@ _AFTER_RESTORING: Mapping[Precision | None, str] = {
     INT8: "The artifact was quantised again.",
     AUTO: "The artifact was quantised again where the budgets want it.",
 }
+_IN_FLOATS_AFTER_ALL = "The artifact computes in floats: no layer is in int8."
 
 _NS_PER_MS = 1e6
 _DECIMALS_OF_MS = 4
@@ -131,10 +132,16 @@ def unaccounted(profile: CostProfile) -> list[records.Unaccounted]:
     return [records.Unaccounted(**vars(operator)) for operator in profile.unaccounted]
 
 
-def restored(model: Restored | None, precision: Precision | None = None) -> str | None:
+def restored(
+    model: Restored | None,
+    precision: Precision | None = None,
+    *,
+    has_integers: bool = True,
+) -> str | None:
     """Say what was turned back into floats, and what an artifact of this precision computes in.
 
     None for a model that was posted in floats. Without a precision no artifact was written yet.
+    `has_integers` says whether any layer of the artifact is in int8, where its precision allows it.
 
     >>> restored(Restored(weights=2, pairs=1), INT8).rpartition("and ")[2]
     'DequantizeLinear a clip. The artifact was quantised again.'
@@ -145,9 +152,12 @@ def restored(model: Restored | None, precision: Precision | None = None) -> str 
     clips = "1 pair of QuantizeLinear and DequantizeLinear a clip"
     if model.pairs != 1:
         clips = f"{model.pairs} pairs of QuantizeLinear and DequantizeLinear clips"
+    after = _AFTER_RESTORING[precision]
+    if precision in (INT8, AUTO) and not has_integers:
+        after = _IN_FLOATS_AFTER_ALL
     return (
         f"The model is quantised: {weights} became the floats that they stand for, and {clips}. "
-        f"{_AFTER_RESTORING[precision]}"
+        f"{after}"
     )
 
 

@@ -26,7 +26,11 @@ def write_report(
     record = records.Report(
         account_complete=not profile.unaccounted,
         unaccounted=report.unaccounted(profile),
-        restored=report.restored(artifact.original.restored, request.precision),
+        restored=report.restored(
+            artifact.original.restored,
+            request.precision,
+            has_integers=verification.profile.integer_macs > 0,
+        ),
         evaluation=verification.evaluation,
         tried=[] if search is None else list(search.tried),
         format=request.format,

@@ -5,7 +5,10 @@ tensor. So the layers stay as they are too.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from typing import Any, TypeVar
+
+import torch
 
 from worker.engine.formats.aten.layers import (
     LAYERS,
@@ -19,23 +22,24 @@ _MULTIPLIERS = LAYERS | frozenset(
     for name in (
         *("addbmm", "addbmm_", "addmm_", "addmv", "addmv_", "baddbmm", "baddbmm_"),
         *("bilinear", "bmm", "cdist", "chain_matmul", "conv_tbc", "dot", "einsum"),
-        *("inner", "linalg_multi_dot", "linalg_vecdot", "mv", "tensordot", "vdot"),
+        *("inner", "linalg_matmul", "linalg_multi_dot", "linalg_vecdot", "mv"),
+        *("tensordot", "vdot"),
         *("gru", "gru_cell", "lstm", "lstm_cell", "rnn_relu", "rnn_relu_cell"),
         *("rnn_tanh", "rnn_tanh_cell", "scaled_dot_product_attention", "_grouped_mm"),
     )
 )
+# They may pass a tensor's memory on, and their schemas do not say so.
 _PASSES_ON = frozenset(
     {
+        "getitem",
         "prim::ListConstruct",
         "prim::ListUnpack",
         "prim::unchecked_cast",
         *(
             f"aten::{name}"
             for name in (
-                *("chunk", "contiguous", "detach", "expand", "expand_as", "flatten"),
-                *("movedim", "narrow", "numpy_T", "permute", "reshape", "select"),
-                *("slice", "split", "squeeze", "swapaxes", "t", "to", "transpose"),
-                *("unbind", "unflatten", "unsqueeze", "view", "view_as"),
+                *("_unsafe_view", "atleast_1d", "atleast_2d", "atleast_3d"),
+                *("broadcast_tensors", "type_as", "unsafe_chunk", "unsafe_split"),
             )
         ),
     }
@@ -65,9 +69,30 @@ def stored_operands(
     waiting = list(operands)
     while waiting:
         value = waiting.pop()
-        if kind(value) in _PASSES_ON:
+        if _passes_on(kind(value)):
             waiting += inputs(value)
             continue
         tensor = content(value)
         if is_stored(tensor) and tensor.dim() >= _LEAST_AXES:
             yield tensor_key(tensor)
+
+
+@cache
+def _passes_on(kind: str) -> bool:
+    """Whether what an operator returns may be a view of its first operand."""
+    if kind in _PASSES_ON:
+        return True
+    # a placeholder of an exported program is no operator
+    if "::" not in kind:
+        return False
+    # torch's stubs lack schemas
+    schemas: list[Any] = torch._C._jit_get_schemas_for_operator(kind)
+    return any(_is_view(schema) for schema in schemas)
+
+
+def _is_view(schema: Any) -> bool:  # noqa: ANN401 - as above
+    """Whether an operator returns memory of its first operand, and does not write it."""
+    if not schema.arguments or not schema.returns:
+        return False
+    operand, result = schema.arguments[0].alias_info, schema.returns[0].alias_info
+    return operand is not None and result is not None and not operand.is_write

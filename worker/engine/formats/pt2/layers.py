@@ -16,6 +16,10 @@ from worker.engine.formats.aten.other_uses import may_multiply, stored_operands
 from worker.engine.formats.pt2.graph import Constants, arguments, kind
 
 _MATRIX_AXES = 2
+_SWAPS = frozenset(
+    f"aten::{name}"
+    for name in ("transpose", "swapaxes", "swapdims", "movedim", "moveaxis")
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,11 +114,11 @@ def _is_transposition(value: object) -> bool:
     if not isinstance(value, Node) or value.op != "call_function":
         return False
     name = kind(value)
-    if name in ("aten::t", "aten::numpy_T"):
+    if name in ("aten::t", "aten::numpy_T", "aten::mT", "aten::adjoint"):
         return True
     if name == "aten::permute":
         return _axes(value.args[1]) == [1, 0]
-    if name == "aten::transpose":
+    if name in _SWAPS:
         return _axes(value.args[1:3]) in ([0, 1], [1, 0])
     return False
 

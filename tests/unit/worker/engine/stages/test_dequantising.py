@@ -104,6 +104,13 @@ def test_int8_quantises_it_again(tmp_path):
     assert report.verification.relative_error < 0.05
 
 
+def test_an_artifact_without_int8_is_not_said_to_be_quantised(tmp_path):
+    """A budget of FLOPs alone never asks for int8."""
+    report = compressed(request_for(tmp_path, "auto", {"flops_budget": "0.6"}))
+    assert report.after.integer_operations == 0
+    assert report.restored.endswith("computes in floats: no layer is in int8.")
+
+
 def test_names_of_the_first_quantisation_do_not_meet_those_of_the_second(tmp_path):
     first = compressed(request_for(tmp_path, "int8"))
     (tmp_path / "out.onnx").rename(tmp_path / "model.onnx")

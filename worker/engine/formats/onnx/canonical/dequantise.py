@@ -72,8 +72,9 @@ def dequantise(model: ModelProto, source: Path) -> Restored | None:
 def _clip_pairs(graph: GraphProto, source: Path) -> int:
     """Put a Clip in the place of each pair of one scale; return the number of pairs."""
     known = constants(graph)
+    counts = uses(graph)
     readers: dict[str, list[NodeProto]] = {}
-    for node in all_nodes(graph.node):
+    for node in graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
     results = {value.name for value in graph.output}
@@ -85,7 +86,8 @@ def _clip_pairs(graph: GraphProto, source: Path) -> int:
             continue
         scale = _scale(node, known, source)
         ends = readers.get(node.output[0], [])
-        if scale is None or not ends or node.output[0] in results:
+        # a body or an output may read the integers too
+        if scale is None or not ends or counts[node.output[0]] != len(ends):
             continue
         if any(
             end.op_type != DEQUANTISE or _scale(end, known, source) != scale

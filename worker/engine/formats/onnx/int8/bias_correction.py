@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, numpy_helper
 
-from worker.engine.formats.onnx.graph import input_name
+from worker.engine.formats.onnx.graph import fresh_name, input_name, names, uses
 from worker.engine.formats.onnx.int8.quantise import quantised
 from worker.engine.formats.onnx.int8.ranges import Range, runner
 from worker.engine.model import Inputs
@@ -33,6 +33,8 @@ def corrected(
     result = ModelProto()
     result.CopyFrom(model)
     biases = {tensor.name: tensor for tensor in result.graph.initializer}
+    counts = uses(result.graph)
+    used_names = names(result.graph)
     for node in result.graph.node:
         bias = biases.get(input_name(node, 2))
         if node.name not in nodes or bias is None:
@@ -40,6 +42,10 @@ def corrected(
         in_int8 = _node(quantised(result, ranges, nodes), node.name)
         shift = _means(*in_int8, inputs) - _means(*_node(model, node.name), inputs)
         values = numpy_helper.to_array(bias) - shift
+        if counts[bias.name] > 1:
+            # what else reads it has another shift
+            node.input[2] = fresh_name(f"{bias.name}_corrected", used_names)
+            bias = result.graph.initializer.add(name=node.input[2])
         bias.CopyFrom(numpy_helper.from_array(values.astype(np.float32), bias.name))
     return result
 

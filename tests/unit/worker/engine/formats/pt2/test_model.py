@@ -288,6 +288,51 @@ def test_a_weight_that_another_operator_multiplies_by_is_left(tmp_path):
     }
 
 
+TURNED = {
+    "einsum of mT": lambda x, w: torch.einsum("bc,cd->bd", x, w.mT),
+    "einsum of swapdims": lambda x, w: torch.einsum("bc,cd->bd", x, w.swapdims(0, 1)),
+    "einsum of atleast_3d": lambda x, w: torch.einsum(
+        "bc,cdk->bd", x, torch.atleast_3d(w)
+    ),
+    "bmm of broadcast_to": lambda x, w: torch.bmm(
+        x[:, None], torch.broadcast_to(w, (x.shape[0], 4, 4))
+    ).squeeze(1),
+    "linalg.matmul": torch.linalg.matmul,
+    "product with mT": lambda x, w: x @ w.mT,
+    "product with moveaxis": lambda x, w: x @ w.moveaxis(0, 1),
+}
+
+
+class UsedTwice(nn.Module):
+    """A weight that a layer multiplies by, and another operator does in another way."""
+
+    def __init__(self, use):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+        self.head = nn.Linear(4, 3)
+        self.use = use
+
+    def forward(self, x):
+        return self.head(torch.relu(self.linear(x)) + self.use(x, self.linear.weight))
+
+
+@pytest.mark.parametrize("use", TURNED.values(), ids=TURNED)
+def test_a_replaced_layer_takes_no_product_with_it_that_stays(tmp_path, use):
+    path = tmp_path / "model.pt2"
+    write(path, UsedTwice(use), torch.rand(2, 4))
+    model = opened(path)
+    count = model.count({"x": (2, 4)})
+    assert count.macs == 2 * (16 + 16 + 12)
+    added = 0
+    for site in count.sites:
+        if site.reason is None:
+            model.replace(site, factored(model.layer(site)))
+            rows = sum(call.batch * call.times for call in site.calls)
+            added += rows * site.weight_shape[0] ** 2
+    model.save(tmp_path / "out.pt2")
+    assert opened(tmp_path / "out.pt2").count({"x": (2, 4)}).macs == count.macs + added
+
+
 class Adapted(nn.Module):
     """An adapter is added to a weight at each run."""
 

@@ -1,10 +1,11 @@
 """Calls of one weight in one way are one site; a weight that is used in several ways is left."""
 
+import pytest
 import torch
 from support.torchscript.modules import Shared, assert_same, rewrite, scripted
 from torch import nn
 
-from worker.engine.formats.aten.sites import HIDDEN
+from worker.engine.formats.aten.sites import HIDDEN, SHARED
 
 
 class Wider(Shared):
@@ -38,6 +39,33 @@ def test_a_weight_that_another_operator_multiplies_by_is_left(tmp_path):
     count, original, rewritten = rewrite(tmp_path, scripted(InAnEinsum()), x)
     reasons = {site.name: site.reason for site in count.sites}
     assert reasons == {"linear": HIDDEN, "head": None}
+    assert count.macs == 5 * (16 + 16 + 12)
+    assert_same(rewritten(x), original(x))
+
+
+class Turned(InAnEinsum):
+    """The same, whose einsum takes the weight turned."""
+
+    def forward(self, x):
+        other = torch.einsum("bc,cd->bd", x, torch.adjoint(self.linear.weight))
+        return self.head(torch.relu(self.linear(x)) + other)
+
+
+class Multiplied(InAnEinsum):
+    """The same, with another name for a product."""
+
+    def forward(self, x):
+        other = torch.linalg.matmul(x, self.linear.weight)
+        return self.head(torch.relu(self.linear(x)) + other)
+
+
+@pytest.mark.parametrize("module", [Turned, Multiplied])
+def test_other_products_are_seen_behind_any_view(tmp_path, module):
+    x = torch.randn(5, 4)
+    count, original, rewritten = rewrite(tmp_path, scripted(module()), x)
+    reasons = {site.name: site.reason for site in count.sites}
+    assert reasons["linear"] in (HIDDEN, SHARED)
+    assert reasons["head"] is None
     assert count.macs == 5 * (16 + 16 + 12)
     assert_same(rewritten(x), original(x))
 

@@ -111,6 +111,23 @@ def test_integers_that_something_else_reads_stay(tmp_path):
     ]
 
 
+def test_a_pair_that_ends_in_a_body_stays(tmp_path):
+    text = (
+        f"{HEAD} <int8[4, 6] w, float f> {{ {SCALE} q = QuantizeLinear(x, s, z) "
+        "c = Constant <value = bool {1}> () "
+        "h = If <then_branch = yes () => (float[1, 4] t) { t = DequantizeLinear(q, s, z) }, "
+        "else_branch = no () => (float[1, 4] e) { e = Relu(x) }> (c) "
+        "v = DequantizeLinear(w, f) y = MatMul(h, v) }"
+    )
+    source = written(tmp_path, text)
+    report = write_in_float(source, tmp_path / "floats.onnx")
+    assert report == Restored(weights=1, pairs=0)
+    expected = outputs(source, {"x": X})
+    np.testing.assert_allclose(
+        outputs(tmp_path / "floats.onnx", {"x": X}), expected, rtol=1e-6
+    )
+
+
 def test_a_pair_of_two_scales_stays(tmp_path):
     text = (
         f"{HEAD} <int8[4, 6] w, float f> {{ {SCALE} t = Constant <value = float {{0.25}}> () "
