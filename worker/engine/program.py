@@ -65,13 +65,15 @@ class Program:
 
     `inputs` are the model's own names, in order; `outputs` are value names, in the order of the
     model's outputs. Values that depend on no input are computed once, when the program is read, and
-    are in `constants`.
+    are in `constants`. `also_read` are values that the model itself reads where no output needs it:
+    in checks that raise, layers without effect, and its own buffers.
     """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     constants: Values
     steps: tuple[Step, ...]
+    also_read: frozenset[str] = frozenset()
 
     @property
     def normalises(self) -> bool:

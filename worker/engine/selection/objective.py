@@ -19,6 +19,9 @@ from worker.engine.selection.channels.coupling import Coupling
 from worker.engine.selection.knapsack import BudgetUnreachableError, Knapsack, Option
 from worker.engine.selection.unreachable import all_together, one_budget
 
+_BISECTIONS = 8
+"""The amounts that are tried in search of the least reachable one."""
+
 
 @dataclass(frozen=True)
 class FixedRank:
@@ -172,21 +175,44 @@ def choose(analysis: Analysis, goal: Goal) -> list[Candidate]:
         return analysis.originals
     choice = chooser(analysis, goal)(capacities(analysis, goal.budgets))
     if choice is None:
-        raise _refusal(analysis.without_paths(), goal)
+        raise _refusal(analysis, goal)
     return choice
 
 
 def _refusal(analysis: Analysis, goal: Objective) -> Refusal:
     """Return the refusal of budgets that no choice meets."""
-    allocation = Allocation.of(analysis, goal)
+    whole = analysis.without_paths()
     try:
-        allocation.allocate(capacities(analysis, goal.budgets))
+        Allocation.of(whole, goal).allocate(capacities(whole, goal.budgets))
     except BudgetUnreachableError as error:
         if error.which is not None:
-            budget = _budget_of(analysis, goal, error.which)
-            excluded = _excludes_slower(analysis, goal)
-            return one_budget(analysis, budget, error.least, slower_excluded=excluded)
+            budget = _budget_of(whole, goal, error.which)
+            least = _least(analysis, goal, error.which, error.least)
+            excluded = _excludes_slower(whole, goal)
+            return one_budget(whole, budget, least, slower_excluded=excluded)
     return all_together(goal.budgets)
+
+
+def _least(analysis: Analysis, goal: Objective, which: int, least: int) -> int:
+    """Return the least amount of a budget for which a choice is known.
+
+    `least` is that of choices with all channels.
+    """
+    if not analysis.paths:
+        return least
+    # a model with paths of channels has no branches: each budget has one capacity
+    budget = goal.budgets[which]
+    choose_within = chooser(analysis, goal)
+    amounts = capacities(analysis, goal.budgets)
+    too_little = 0
+    for _ in range(_BISECTIONS):
+        amounts[which] = (too_little + least) // 2
+        choice = choose_within(amounts)
+        if choice is None:
+            too_little = amounts[which]
+        else:
+            least = budget.spent(analysis.sites, choice)
+    return least
 
 
 def chooser(analysis: Analysis, objective: Objective) -> Chooser:

@@ -1,6 +1,6 @@
 """The steps of a program while it is read: those that depend on no input are computed at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ class StepRecorder:
     def __init__(self) -> None:
         self.constants: dict[str, Any] = {}
         self._steps: list[Step] = []
+        self._also_read: set[str] = set()
 
     def constant(self, name: str) -> Any:  # noqa: ANN401 - whatever the graph holds
         """Return the content that a name has at every run, or `UNKNOWN`."""
@@ -35,15 +36,22 @@ class StepRecorder:
         else:
             self._steps.append(self._with_constants(step))
 
+    def note_reads(self, names: Iterable[str]) -> None:
+        """Note values that the model reads where that is no step."""
+        self._also_read.update(names)
+
     def program(self, inputs: Sequence[str], outputs: Sequence[str]) -> Program:
         """Return the steps and constants that the outputs need."""
         # From the last step to the first: what a needed step takes is needed as well.
         needed = set(outputs)
+        also_read = set(self._also_read)
         steps = []
         for step in reversed(self._steps):
             if not needed.isdisjoint(step.gives):
                 needed.update(step.takes)
                 steps.append(step)
+            else:
+                also_read.update(step.takes)
         steps.reverse()
         constants = {
             name: value for name, value in self.constants.items() if name in needed
@@ -53,6 +61,7 @@ class StepRecorder:
             outputs=tuple(outputs),
             constants=constants,
             steps=tuple(steps),
+            also_read=frozenset(also_read),
         )
 
     def _results(self, step: Step) -> dict[str, Any]:

@@ -107,7 +107,19 @@ class _Reader:
         free_values = self._free_values(inputs, outputs)
         for name in sorted(free_values):
             constants[name] = self._constant(name)
-        return Program(inputs, outputs, constants, tuple(self._steps))
+        also_read = self._read_by_unneeded(nodes)
+        return Program(inputs, outputs, constants, tuple(self._steps), also_read)
+
+    def _read_by_unneeded(self, needed: Sequence[NodeProto]) -> frozenset[str]:
+        """Return what the nodes read that no output needs: the runtime infers their shapes too."""
+        outputs: set[str] = set()
+        for node in needed:
+            outputs.update(node.output)
+        values: set[str] = set()
+        for node in self._model.graph.node:
+            if outputs.isdisjoint(node.output):
+                values.update(needed_values(node))
+        return frozenset(self._renamed.get(name, name) for name in values)
 
     def _free_values(self, inputs: Sequence[str], outputs: Sequence[str]) -> set[str]:
         """Return the values that are neither inputs nor computed by a step."""

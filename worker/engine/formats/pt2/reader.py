@@ -63,7 +63,11 @@ def read(
     """
     reader = _Reader(program, flat, sites)
     for node in flat.nodes:
-        if node.op == "call_function" and not is_check(node):
+        if node.op != "call_function":
+            continue
+        if is_check(node):
+            reader.note_reads(node)
+        else:
             reader.read(node)
     return reader.program()
 
@@ -117,6 +121,10 @@ class _Reader:
         else:
             self._write(node, written)
 
+    def note_reads(self, node: Node) -> None:
+        """Note what a check reads."""
+        self._steps.note_reads(self._takes(node))
+
     def program(self) -> Program:
         """Return the steps that the outputs need."""
         inputs = []
@@ -130,6 +138,9 @@ class _Reader:
             zip(specs, self._flat.outputs, strict=True)
         ):
             if output_spec.kind != OutputKind.USER_OUTPUT:
+                # It is written into a buffer or an input, behind the arithmetic.
+                if isinstance(value, Node):
+                    self._steps.note_reads([self._names[value]])
                 continue
             if isinstance(value, Node):
                 outputs.append(self._names[value])

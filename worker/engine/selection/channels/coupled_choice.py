@@ -46,8 +46,12 @@ class CoupledChoice:
                 amount - over for amount, over in zip(amounts, excess, strict=True)
             ]
             picked = self._best_within(sites, allowed)
-            if picked is None:
+            if picked is None and not any(excess):
                 break
+            if picked is None:
+                # the prices are those of another choice now, which may need no less
+                excess = [0] * len(amounts)
+                continue
             before = self._now
             self._now = self._unpriced(picked)
             choice = self._coupling.settled(self._now)

@@ -76,13 +76,18 @@ def with_outputs(
     >>> depthwise = Convolution((6, 2, 3, 3), ones, none, ones, groups=6)
     >>> [each.weight_shape for each in with_outputs([first, depthwise], 4)]
     [(8, 5, 1, 1), (4, 2, 3, 3)]
+    >>> several = Convolution((12, 1, 3, 1), ones, none, ones, groups=6)
+    >>> [each.groups for each in with_outputs([several, depthwise], 4)]
+    [4, 4]
     """
     *before, last = convolutions
     _, inputs, *kernel = last.weight_shape
     shape = (outputs, inputs, *kernel)
     if last.groups == 1:
         return (*before, replace(last, weight_shape=shape))
-    narrow = replace(last, weight_shape=shape, groups=outputs)
+    # with several filters a channel, all of them go
+    groups = outputs * last.groups // last.out_channels
+    narrow = replace(last, weight_shape=shape, groups=groups)
     if not before:
         return (narrow,)
     # each filter of the depthwise layer has inputs of its own

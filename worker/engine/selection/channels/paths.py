@@ -100,7 +100,8 @@ class _Steps:
     def __init__(self, program: "Program", sites: Sequence[Site]) -> None:
         self._constants = program.constants
         self._givers: dict[str, Step] = {}
-        self._uses: dict[str, int] = dict.fromkeys(program.outputs, 1)
+        other_readers = (*program.outputs, *program.also_read)
+        self._uses: dict[str, int] = dict.fromkeys(other_readers, 1)
         self._calls: dict[str, list[Step]] = {}
         for step in program.steps:
             self._givers.update(dict.fromkeys(step.gives, step))

@@ -1,6 +1,7 @@
 """Lost channels from the choice to the file, in every format."""
 
 import json
+import re
 
 import numpy as np
 import onnx
@@ -11,6 +12,7 @@ from support.engine.depthwise import SHAPE, saved
 
 from convpress.budgets import BYTES, FLOPS, PARAMETERS
 from convpress.gate.identify import identify
+from convpress.refusal import Code, Refusal
 from worker.engine.calibration.chains import run_chain
 from worker.engine.formats import load_runner, open_model
 from worker.engine.model import OpenedModel
@@ -120,6 +122,19 @@ def test_each_candidate_of_a_choice_has_its_cost_in_that_choice(tmp_path):
             ]
             inputs = _geometry(analysis, choice, path.consumer)[0].in_channels
             assert set(outputs) == {inputs}
+
+
+def test_the_least_budget_that_a_refusal_names_is_met_by_lost_channels(tmp_path):
+    model = opened(saved(tmp_path, ".onnx", norms=False))
+    analysis = analysed(model)
+    with pytest.raises(Refusal) as refused:
+        chosen(model, analysis, (FLOPS, "0.0001"))
+    assert refused.value.code == Code.BUDGET_UNREACHABLE
+    least = re.search(r"smallest reachable budget is ([\d.]+)", refused.value.detail)[1]
+    choice = chosen(model, analysis, (FLOPS, f"{float(least) + 0.0001:.4f}"))
+    assert any(each.form == "channels" for each in choice)
+    with pytest.raises(Refusal):
+        chosen(model, analysis.without_paths(), (FLOPS, least))
 
 
 def _geometry(analysis, choice, name):

@@ -133,6 +133,8 @@ class _Reader:
                 self._writes.write(node)
             elif node.outputsSize():
                 self._compute(node)
+            else:
+                self._note_reads(node)
 
     def program(self, inputs: Sequence[str]) -> Program:
         """Return the steps that the outputs need.
@@ -144,6 +146,11 @@ class _Reader:
         for value in self._method.graph.outputs():
             outputs += self._output_names(self._names.of(value))
         return self._steps.program(inputs, outputs)
+
+    def _note_reads(self, node: Node) -> None:
+        """Note what a node without results reads, such as a check that raises."""
+        captured = captured_values(node)
+        self._steps.note_reads(self._names.known(captured))
 
     def _has_parts(self, node: Node) -> bool:
         """Whether the items of the list or tuple that a node takes are known by name."""

@@ -47,6 +47,11 @@ class ValueNames:
         """
         return [self.of(value) for value in values]
 
+    def known(self, values: Iterable[Value]) -> list[str]:
+        """Return the present names of those values that have one."""
+        keys = [value.unique() for value in values]
+        return [self._names[key] for key in keys if key in self._names]
+
     def type_of(self, name: str) -> Any:  # noqa: ANN401 - torch names no common type of its types
         """Return the type of the values of a name."""
         return self._types[name]

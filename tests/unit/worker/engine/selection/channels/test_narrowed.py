@@ -56,5 +56,23 @@ def test_a_layer_itself_gives_the_outputs_that_stay(shape, groups):
     assert own.layers(Target.of(whole, unknown(whole.convolution)), 3) == (whole,)
 
 
+def test_every_form_of_a_depthwise_layer_loses_whole_channels():
+    whole = layer((6, 1, 5, 5), 6)
+    x = inputs(whole)
+    target = Target.of(whole, unknown(whole.convolution))
+    ranks = []
+    for form in factorisations(whole.convolution):
+        for rank in form.ranks:
+            chain = form.layers(target, rank)
+            narrow = cut_outputs(chain, KEPT)
+            outputs = run(chain, x)[:, KEPT]
+            torch.testing.assert_close(run(narrow, x[:, KEPT]), outputs)
+            own = Narrowed.of(whole.convolution, form, len(KEPT))
+            assert own.convolutions(rank) == tuple(each.convolution for each in narrow)
+            ranks.append(rank)
+    # several filters a channel
+    assert max(ranks) > 1
+
+
 def test_groups_of_several_outputs_lose_none():
     assert not can_lose_outputs([layer((6, 2, 3, 3), 2).convolution])

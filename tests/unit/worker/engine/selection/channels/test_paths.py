@@ -1,8 +1,10 @@
 """Paths of channels: where a layer's outputs reach one other layer, each on its own."""
 
 import pytest
+import torch
 from support.engine.depthwise import SHAPE, saved
 from support.onnx.text import written
+from torch import nn
 
 from convpress.gate.identify import identify
 from worker.engine.formats import open_model
@@ -70,6 +72,77 @@ def test_every_format_finds_the_paths_of_a_network(tmp_path, suffix, norms):
 )
 def test_other_uses_of_a_value_leave_no_path(tmp_path, changes):
     assert block(tmp_path, **changes) == {}
+
+
+class Block(nn.Module):
+    """A depthwise block with a reader of its channels that no output needs."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(4, 6, 1)
+        self.depthwise = nn.Conv2d(6, 6, 3, groups=6)
+        self.last = nn.Conv2d(6, 5, 1)
+        self.register_buffer("seen", torch.zeros(1, 6, 6, 6))
+
+    def forward(self, x):
+        y = torch.relu(self.depthwise(torch.relu(self.first(x))))
+        self.read(y)
+        return self.last(y)
+
+    def read(self, y):
+        pass
+
+
+class Checked(Block):
+    def read(self, y):
+        assert y.shape[1] == 6
+
+
+class Keeping(Block):
+    def read(self, y):
+        self.seen.copy_(y)
+
+
+class Idle(Block):
+    def read(self, y):
+        self.last(torch.relu(y))
+
+
+def exported(folder, module, *, decomposed=False):
+    program = torch.export.export(module.eval(), (torch.zeros(1, 4, 8, 8),))
+    path = folder / "block.pt2"
+    torch.export.save(program.run_decompositions() if decomposed else program, path)
+    return path
+
+
+def scripted(folder, module):
+    path = folder / "block.pt"
+    torch.jit.script(module.eval()).save(path)
+    return path
+
+
+# copies of a program's tree of inputs
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+def test_what_reads_channels_for_no_output_leaves_no_path(tmp_path):
+    shape = (1, 4, 8, 8)
+    assert len(paths(scripted(tmp_path, Block()), shape)) == 1
+    assert paths(scripted(tmp_path, Checked()), shape) == {}
+    assert paths(scripted(tmp_path, Keeping()), shape) == {}
+    assert len(paths(exported(tmp_path, Block()), shape)) == 1
+    assert paths(exported(tmp_path, Idle()), shape) == {}
+    assert paths(exported(tmp_path, Keeping(), decomposed=True), shape) == {}
+
+
+def test_a_node_without_effect_leaves_no_path(tmp_path):
+    text = """g (float[1,4,8,8] x) => (float[1,5,6,6] y)
+        <float[6,4,1,1] first, float[6,1,3,3] depthwise, float[5,6,1,1] last,
+         float[2,6,1,1] other> {
+            a = Conv (x, first)
+            b = Conv <group = 6> (a, depthwise)
+            c = Conv (b, other)
+            y = Conv (b, last)
+        }"""
+    assert paths(written(tmp_path, text), (1, 4, 8, 8)) == {}
 
 
 def test_a_layer_that_runs_twice_has_no_path(tmp_path):
