@@ -116,7 +116,7 @@ def why_busy(timings: Sequence[RunTimes]) -> str | None:
 
     >>> quiet, slow = Spread(2.0, 1.9, 2.1), Spread(5.0, 4.9, 5.1)
     >>> why_busy([RunTimes(15, quiet, quiet), RunTimes(15, slow, quiet)])
-    "the host was busy: the median by the clock was 2.5 times that of processor time"
+    'the host was busy: the median by the clock was 2.5 times that of processor time'
     """
     waiting = max(
         each.clock.median_ms / max(each.processor.median_ms, 1e-9) for each in timings
