@@ -81,6 +81,7 @@ def step(address, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_the_ci_step_compresses_once_for_each_release(step, tmp_path):
     jobs = []
     for _ in range(2):

@@ -273,6 +273,7 @@ def test_a_port_in_use_is_said_and_nothing_is_started(service, tmp_path):
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.slow
 def test_the_command_line_compresses_and_explains(tmp_path):
     model = tmp_path / "net.onnx"
     shutil.copy(MODELS / "residual.onnx", model)

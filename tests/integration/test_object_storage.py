@@ -22,6 +22,7 @@ def put(url, key, content, tmp_path):
     ObjectStorage(url, tmp_path / "elsewhere").keep(file, key)
 
 
+@pytest.mark.slow
 def test_a_job_from_upload_to_download(bucket, tmp_path):
     with serving(tmp_path / "data", storage_url=bucket) as service:
         job = service.wait(service.post()["id"])
