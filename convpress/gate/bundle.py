@@ -9,6 +9,7 @@ import re
 import stat
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -47,6 +48,14 @@ _UNREADABLE = (
     OSError,
     struct.error,
 )
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    ValueError,
+)
+"""What zipfile raises for a member whose bytes cannot be inflated."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ Source: onnx.proto (IR version 13), ONNX's IR.md and ExternalData.md.
 """
 
 import zipfile
-import zlib
 from pathlib import Path
 
 from convpress.gate import bundle, protobuf
@@ -115,13 +114,7 @@ def _model_bytes(
             infos = dict(bundle.plain_files(packed))
             with packed.open(infos[model.name]) as file:
                 return memoryview(file.read(model.size))
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        NotImplementedError,
-        ValueError,
-    ) as error:
+    except bundle.DAMAGED as error:
         raise damaged(f"the model in the bundle cannot be inflated: {error}") from error
 
 

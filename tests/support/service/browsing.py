@@ -26,7 +26,7 @@ def check_accessible(page: Page) -> None:
     # Of other results axe then lists few elements.
     options = "{resultTypes: ['violations']}"
     violations = page.evaluate(
-        f"axe.run(document, {options}).then(found => found.violations)"
+        f"axe.run(document, {options}).then(results => results.violations)"
     )
     objections = [
         (each["id"], [node["html"][:200] for node in each["nodes"]])

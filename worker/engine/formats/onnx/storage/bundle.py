@@ -7,7 +7,6 @@ one file. All other members of the original follow unchanged.
 import tarfile
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BufferedReader, RawIOBase
@@ -18,7 +17,7 @@ from typing import IO, NamedTuple
 from onnx import ModelProto, TensorProto
 
 from convpress.formats import FIELD
-from convpress.gate.bundle import Bundle, Kind, Member, plain_files, read
+from convpress.gate.bundle import DAMAGED, Bundle, Kind, Member, plain_files, read
 from convpress.refusal import Code, Refusal
 from worker.engine.formats.onnx.graph import main_tensors, nested_tensors
 from worker.engine.formats.onnx.storage.single_file import chunks
@@ -60,13 +59,7 @@ def stored(path: Path) -> Iterator[Path]:
         target = Path(folder) / path.name
         try:
             _decompress(path, target)
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            EOFError,
-            NotImplementedError,
-            ValueError,
-        ) as error:
+        except DAMAGED as error:
             detail = f"the bundle is damaged: {error}"
             raise Refusal(Code.MODEL_INVALID, detail, field=FIELD) from error
         yield target

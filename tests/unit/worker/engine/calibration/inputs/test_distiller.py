@@ -52,10 +52,10 @@ def test_images_are_the_same_on_any_number_of_threads_and_progress_comes_in_orde
     results = []
     for threads in (1, 2, 4):
         on_threads(threads)
-        told = []
-        distiller = Distiller(OneInput(network()), BATCHES * 4 * 6, told.append)
+        shares = []
+        distiller = Distiller(OneInput(network()), BATCHES * 4 * 6, shares.append)
         results.append(distiller.distil(batches(), 6, 3))
-        assert told == pytest.approx([0.14, 0.28, 0.42, 0.56, 0.7])
+        assert shares == pytest.approx([0.14, 0.28, 0.42, 0.56, 0.7])
     for others in results[1:]:
         pairs = zip(results[0], others, strict=True)
         assert all(torch.equal(one["v0"], other["v0"]) for one, other in pairs)

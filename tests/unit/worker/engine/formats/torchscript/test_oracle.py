@@ -158,12 +158,12 @@ def test_the_count_is_that_of_torchs_own_counter(tmp_path, name, how):
     module = MODULES[name]().eval()
     x = torch.rand(TOKENS)
     with torch.no_grad():
-        made = (
+        program = (
             torch.jit.script(module)
             if how == "scripted"
             else torch.jit.trace(module, x)
         )
-    model = TorchScriptModel.open(write(tmp_path, made))
+    model = TorchScriptModel.open(write(tmp_path, program))
     count = model.count(model.bind({"": TOKENS}))
     assert count.macs == counted_by_torch(module, x)
     assert count.unaccounted == ()
