@@ -30,7 +30,8 @@ def keep_in_norm(
     arrays = _arrays(node)
     for array in arrays:
         path, tensor = stored[array.name]
-        values = tensor.detach().float().numpy(force=True)[list(kept)]
+        # numpy has no bfloat16, and doubles hold every float
+        values = tensor.detach().double().numpy(force=True)[list(kept)]
         node.replace_input_with(
             array, add_parameter(program, f"{path}_kept", values, tensor)
         )
