@@ -276,7 +276,7 @@ def test_client_that_goes_away_leaves_nothing(api):
         )
         wait_for(lambda: api.left_over() != [])
     wait_for(lambda: api.left_over() == [])
-    assert "the client went away" in api.log.read_text()
+    wait_for(lambda: "the client went away" in api.log.read_text())
 
 
 def wait_for(condition):
