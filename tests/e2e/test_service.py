@@ -253,8 +253,8 @@ def test_the_demonstration_leads_through_a_job_and_serves_on(tmp_path):
         "FLOPs",
         f"curl -s -F model=@{model}",
         "/dashboard/jobs/",
-        f"{accuracy(model):.2%}",
-        f"{accuracy(artifact):.2%}",
+        f"{100 * accuracy(model):.2f} %",
+        f"{100 * accuracy(artifact):.2f} %",
     ):
         assert text in shown
     steps = [shown.index(f"\n{step}. ") for step in range(1, 6)]
