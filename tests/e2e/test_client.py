@@ -334,6 +334,7 @@ def test_a_job_is_followed_from_the_command_line(call, done, tmp_path):
     )
     listed = json.loads(call("jobs", "--label", "of=all", "--json").stdout)
     assert [job["id"] for job in listed] == [str(done.id)]
+    assert call("jobs", "--label", "of=none").stdout == "no job matches\n"
     for command in ("status", "wait"):
         shown = call(command, done.id)
         assert shown.exit_code == 0, shown.output
