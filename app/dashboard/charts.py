@@ -127,7 +127,7 @@ def labels(chart: Tradeoff) -> tuple[Label, ...]:
     highest_first = sorted(
         (mark for mark in chart.marks if mark.name), key=lambda mark: mark.y
     )
-    names = []
+    names: list[Label] = []
     for place, mark in enumerate(highest_first):
         is_right = mark.x > chart.right - _LONGEST_LABEL
         x = mark.x - 12 if is_right else mark.x + 12
