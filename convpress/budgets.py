@@ -28,6 +28,8 @@ _NUMBER = re.compile(
 )
 # A comma before three digits may separate thousands.
 _AMBIGUOUS_COMMA = re.compile(r"0*[1-9]\d*,\d{3}(?!\d)")
+# Several commas can only separate thousands.
+_GROUPED = re.compile(r"\d{1,3}(?:,\d{3}){2,}\s*[a-z ]*", re.IGNORECASE)
 # From here on, a number without a suffix can be neither a fraction nor a percentage.
 _LEAST_BARE_AMOUNT = 1000
 _LONGEST = 40
@@ -93,7 +95,9 @@ class BudgetKind:
         shown = text if is_short else text[:_LONGEST] + "..."
         match = _NUMBER.fullmatch(text.strip()) if is_short else None
         if match is None:
-            raise self._invalid(f"{shown!r} is not a budget", shown)
+            is_grouped = is_short and _GROUPED.fullmatch(text.strip())
+            question = f": did you mean {text.replace(',', '')}?" if is_grouped else ""
+            raise self._invalid(f"{shown!r} is not a budget{question}", shown)
         if _AMBIGUOUS_COMMA.match(match[1]):
             point, thousands = match[1].replace(",", "."), match[1].replace(",", "")
             raise self._invalid(

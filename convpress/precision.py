@@ -3,6 +3,7 @@
 from typing import Literal, get_args
 
 from convpress.refusal import Code, Refusal
+from convpress.text.spelling import did_you_mean
 
 Precision = Literal["float", "int8", "auto"]
 """How the layers of an artifact compute.
@@ -32,7 +33,7 @@ def parse_precision(text: str | None) -> Precision:
         return name
     raise Refusal(
         Code.PRECISION_INVALID,
-        "no such precision",
+        f"{name!r} is no precision{did_you_mean(name, PRECISIONS)}",
         field=FIELD,
         expected="float, int8 or auto",
         got=name,

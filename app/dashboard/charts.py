@@ -12,9 +12,11 @@ from typing import Literal, NamedTuple
 # Half as wide as a page: on a phone the letters of a wider chart would be too small, or too wide
 # for its frame.
 WIDTH, HEIGHT = 640, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 78, 26, 34, 56
-# The width of a mark's name in the letters of a phone, which are larger.
+# Around the axes is room for their labels in the letters of a phone, which are larger.
+_LEFT, _RIGHT, _TOP, _BOTTOM = 94, 36, 46, 56
+# The width and the height of a mark's name in these letters.
 _LONGEST_LABEL = 190
+_LABEL_HEIGHT = 20
 
 
 class Tick(NamedTuple):
@@ -118,11 +120,14 @@ def tradeoff(
 
 
 def labels(chart: Tradeoff) -> tuple[Label, ...]:
-    """Return the names of the marks that have one: the highest above its mark, the others below."""
+    """Return the names of the marks that have one: the highest above its mark, the others below.
+
+    One that would be written over the name before it goes above that name.
+    """
     highest_first = sorted(
         (mark for mark in chart.marks if mark.name), key=lambda mark: mark.y
     )
-    names = []
+    names: list[Label] = []
     for place, mark in enumerate(highest_first):
         is_right = mark.x > chart.right - _LONGEST_LABEL
         x = mark.x - 12 if is_right else mark.x + 12
@@ -131,8 +136,15 @@ def labels(chart: Tradeoff) -> tuple[Label, ...]:
             if place == 0
             else min(mark.y + 22, chart.bottom - 6)
         )
+        if names and _overlap(names[-1], x, y):
+            y = names[-1].y - _LABEL_HEIGHT - 2
         names.append(Label(x, y, "end" if is_right else "start", mark.name))
     return tuple(names)
+
+
+def _overlap(label: Label, x: float, y: float) -> bool:
+    """Tell whether a name at a place would be written over another."""
+    return abs(label.x - x) < _LONGEST_LABEL and abs(label.y - y) < _LABEL_HEIGHT
 
 
 def _scale(
@@ -142,7 +154,7 @@ def _scale(
     # Below a fifth errors explode; they would press the useful part of the curve to the bottom.
     errors = [error for keep, error in curve if keep >= 0.2]
     errors += [mark.error for mark in marks]
-    largest = min(max(errors, default=0.1), 1.0)
+    largest = min(max(errors, default=0.0) or 0.1, 1.0)
     step = _step(largest / 4)
     highest = step * max(1, math.ceil(largest / step - 1e-9))
     if curve and max(error for _, error in curve) > highest:

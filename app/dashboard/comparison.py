@@ -119,12 +119,14 @@ def summarised_job(job: Job, report: Report | None) -> SummarisedJob:
 
 
 def tradeoff_of(jobs: Sequence[SummarisedJob]) -> charts.Tradeoff | None:
-    """Return the chart of the jobs' results; the curve is the prediction of the latest."""
+    """Return the chart of the jobs' results; the curve is the latest prediction."""
     known = [(job, summary) for job, summary in jobs if summary]
     if not known:
         return None
     models = {job.model_sha256 for job, _ in known}
-    curve = known[0][1].curve if len(models) == 1 else ()
+    # A job that left the model as it is has no other budgets to show.
+    curves = [summary.curve for _, summary in known if len(summary.curve) > 1]
+    curve = curves[0] if curves and len(models) == 1 else ()
     marks = [
         Mark(
             summary.keep,

@@ -92,12 +92,12 @@ COLUMNS: dict[ColumnName, Column] = {
     ),
     "latency_before": Column(
         "Latency before",
-        _of_summary(lambda summary: summary.before.latency_ms),
+        _of_summary(lambda summary: summary.latency_before_ms),
         quantities.milliseconds,
     ),
     "latency": Column(
         "Latency",
-        _of_summary(lambda summary: summary.after.latency_ms),
+        _of_summary(lambda summary: summary.latency_after_ms),
         quantities.milliseconds,
     ),
     "measured": Column(

@@ -28,13 +28,16 @@ class Summary(NamedTuple):
     """What pages of many jobs show of each: figures, the level of risk and the frontier in FLOPs.
 
     `keep` is the fraction of the FLOPs. The errors are relative errors of the outputs; `measured`
-    and `agreement` are None where nothing could be compared. `curve` has (fraction kept, predicted
-    relative error).
+    and `agreement` are None where nothing could be compared. The latencies are those of the
+    processor, by the clock in reports without them. `curve` has (fraction kept, predicted relative
+    error).
     """
 
     keep: float
     before: Cost
     after: Cost
+    latency_before_ms: float | None
+    latency_after_ms: float | None
     measured: float | None
     predicted: float
     agreement: float | None
@@ -46,8 +49,15 @@ class Summary(NamedTuple):
 
 def summary(report: Report) -> Summary:
     """Return the figures of a report; pages of many jobs hold these and not the reports."""
+    timing = report.timing
     return Summary(
         keep=report.keep,
+        latency_before_ms=timing.before.processor.median_ms
+        if timing
+        else report.before.latency_ms,
+        latency_after_ms=timing.after.processor.median_ms
+        if timing
+        else report.after.latency_ms,
         # without the paths through the model, which grow with it
         before=replace(report.before, courses=[]),
         after=replace(report.after, courses=[]),

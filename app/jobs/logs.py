@@ -1,5 +1,6 @@
 """The log of a job as text: its events, and what its children wrote to standard error."""
 
+import re
 import uuid
 
 from sqlalchemy import select
@@ -11,6 +12,7 @@ from app.db.upsert import insert
 LONGEST_TEXT = 16 * 1024
 """Characters that are kept of one attempt: the last ones."""
 _MOST_EVENTS = 200
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def keep(session: Session, job_id: uuid.UUID, attempt: int, text: str) -> None:
@@ -60,5 +62,6 @@ def _child_lines(attempt: int, text: str) -> list[str]:
 
 
 def _printable(line: str) -> str:
-    """Replace control characters, which could act on the terminal of a reader."""
-    return "".join(char if char.isprintable() else "?" for char in line)
+    """Leave colours out, and replace control characters, which could act on a reader's terminal."""
+    plain = _COLOUR.sub("", line)
+    return "".join(char if char.isprintable() else "?" for char in plain)

@@ -42,4 +42,5 @@ for event in EVENTS:
         else "A job was cancelled",
         status_code=204,
         response_description="Received",
+        responses={"default": {"description": "Not received: it is sent again"}},
     )

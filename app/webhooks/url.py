@@ -49,9 +49,10 @@ def check_url(text: str, *, enabled: bool, private: bool) -> str:
     """
     if not enabled:
         raise _invalid(
-            "this service calls no webhooks: its administrator has to set "
+            "this service calls none before its administrator sets "
             "CONVPRESS_WEBHOOK_SECRET, the key that signs them",
             text,
+            expected="no webhook_url",
         )
     try:
         url = httpx.URL(text)
@@ -104,11 +105,11 @@ def _is_private_literal(host: str) -> bool:
     return not is_public(address)
 
 
-def _invalid(detail: str, got: str) -> Problem:
+def _invalid(detail: str, got: str, expected: str = EXPECTED) -> Problem:
     return Problem(
         "webhook_invalid",
         f"the webhook cannot be called: {detail}",
         field=FIELD,
-        expected=EXPECTED,
+        expected=expected,
         got=got[:_LONGEST_SHOWN],
     )

@@ -165,8 +165,8 @@ FILES: tuple[Kind, ...] = (
         is_model=False,
     ),
     Kind(
-        "the name or address of a file, sent as text",
-        "send the content of the file: with curl, -F model=@model.onnx",
+        "only the name or address of a file, as text",
+        "send the content of that file, with curl by -F model=@model.onnx",
         is_path,
         is_model=False,
     ),

@@ -58,6 +58,7 @@ def test_wide_tables_say_that_they_scroll(browse, places):
     path = PAGES["job"].format(**places)
     with browse(path, **VIEWS["phone"]) as page:
         frame = page.get_by_role("region", name="Table of layers")
+        expect(frame).to_have_class("scroll wide")
         assert frame.evaluate("each => each.scrollWidth > each.clientWidth")
         hint = frame.evaluate("each => getComputedStyle(each, '::before').content")
         assert "Scroll sideways" in hint
@@ -116,6 +117,7 @@ def test_chosen_columns_of_a_comparison_are_sorted_and_downloaded(browse, places
         page.get_by_label("Parameters").check()
         page.get_by_label("Risk").uncheck()
         page.get_by_role("button", name="Show").click()
+        page.wait_for_url("**column=*")
         page.get_by_role("link", name="FLOPs kept").click()
         header = page.locator("#figures th[aria-sort=ascending]")
         expect(header).to_have_text("FLOPs kept")

@@ -76,8 +76,9 @@ def done(tmp_path_factory, collector):
             del service.http.headers[name]
         job = service.wait(job["id"])
         assert job["state"] == "succeeded"
+        last = {"POST /jobs", "job"}
         wait_for(
-            lambda: any(span.name == "job" for _, span in spans), "the worker's spans"
+            lambda: last <= {span.name for _, span in spans}, "the last span of each"
         )
     lines = [
         json.loads(line)

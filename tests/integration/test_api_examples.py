@@ -69,6 +69,8 @@ def test_every_webhook_is_described_with_the_job_that_it_brings(description):
         assert schema == {"$ref": "#/components/schemas/WebhookMessage"}
         headers = {parameter["name"] for parameter in described["post"]["parameters"]}
         assert headers == {"webhook-id", "webhook-timestamp", "webhook-signature"}
+        assert set(described["post"]["responses"]) == {"204", "default"}
+    assert "HTTPValidationError" not in description["components"]["schemas"]
 
 
 def responses(description):

@@ -13,10 +13,18 @@ def job(api):
     return api.post().json()["id"]
 
 
-def later(seconds, action, *arguments, **columns):
-    timer = threading.Timer(seconds, action, arguments, columns)
-    timer.start()
-    return timer
+@pytest.fixture
+def later():
+    """Call something in half a second; the test ends after the call."""
+    timers = []
+
+    def start(action, *arguments, **columns):
+        timers.append(threading.Timer(0.5, action, arguments, columns))
+        timers[-1].start()
+
+    yield start
+    for timer in timers:
+        timer.join()
 
 
 def timed(call):
@@ -24,8 +32,8 @@ def timed(call):
     return call(), time.monotonic() - began
 
 
-def test_a_long_poll_ends_with_the_job(api, job):
-    later(0.5, api.http.post, f"/jobs/{job}/cancel")
+def test_a_long_poll_ends_with_the_job(api, job, later):
+    later(api.http.post, f"/jobs/{job}/cancel")
     response, seconds = timed(lambda: api.http.get(f"/jobs/{job}", params={"wait": 60}))
     assert response.json()["state"] == "cancelled"
     assert seconds < 59
@@ -33,9 +41,9 @@ def test_a_long_poll_ends_with_the_job(api, job):
     assert seconds < 59
 
 
-def test_a_long_poll_with_a_tag_ends_with_any_change(api, job):
+def test_a_long_poll_with_a_tag_ends_with_any_change(api, job, later):
     tag = api.http.get(f"/jobs/{job}").headers["etag"]
-    later(0.5, api.change, job, phase="factoring", state="running", progress=0.2)
+    later(api.change, job, phase="factoring", state="running", progress=0.2)
     response, seconds = timed(
         lambda: api.http.get(
             f"/jobs/{job}", params={"wait": 60}, headers={"If-None-Match": tag}
@@ -71,12 +79,12 @@ def test_many_wait_at_once_and_all_are_told(api, job):
         assert {call.result().json()["state"] for call in waiting} == {"cancelled"}
 
 
-def test_a_job_forgotten_while_somebody_waits(api, job):
+def test_a_job_forgotten_while_somebody_waits(api, job, later):
     def forget():
         api.http.post(f"/jobs/{job}/cancel")
         api.http.delete(f"/jobs/{job}")
 
-    later(0.5, forget)
+    later(forget)
     response = api.http.get(f"/jobs/{job}", params={"wait": 20})
     assert response.status_code in (200, 404)
 

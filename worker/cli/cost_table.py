@@ -30,9 +30,10 @@ def collect(
 ) -> None:
     """Measure layers in float on this device, on one thread, in some minutes; idle is best.
 
-    It needs ONNX Runtime and numpy alone. `convpress compress --cost-table FILE` takes the table,
-    and so does the folder CONVPRESS_COSTS_DIR of workers, as onnx.json. To measure a device without
-    convpress, copy the file of `convpress cost-table pack` to it.
+    It needs ONNX Runtime and numpy alone. `convpress compress --cost-table FILE`
+    takes the table, and so does the folder CONVPRESS_COSTS_DIR of workers, as
+    onnx.json. To measure a device without convpress, copy the file of
+    `convpress cost-table pack` to it.
     """
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:

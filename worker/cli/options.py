@@ -103,7 +103,9 @@ InputStd = Annotated[
 
 
 Labels = Annotated[
-    list[str] | None, typer.Option(help="Label of the job, name=value; can be repeated")
+    list[str] | None,
+    # The names of options would not fit beside the type of a list.
+    typer.Option(metavar="<str>", help="Label of the job, name=value; can be repeated"),
 ]
 
 

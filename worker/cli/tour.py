@@ -30,7 +30,9 @@ def comparison(report: Report, accuracy: Accuracy | None) -> Table:
             accuracy.after / accuracy.images,
         )
         points = f"{100 * (after - before):+.2f} points"
-        table.add_row("accuracy", f"{before:.2%}", f"{after:.2%}", points)
+        table.add_row(
+            "accuracy", f"{100 * before:.2f} %", f"{100 * after:.2f} %", points
+        )
     before_cost, after_cost = report.before, report.after
     rows = (
         ("FLOPs", before_cost.flops, after_cost.flops, amount),

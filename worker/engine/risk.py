@@ -192,9 +192,9 @@ def _expectation(loss: ExpectedLoss | None) -> str:
     if loss is None:
         return ""
     low, high = _per_cent(loss.low), _per_cent(loss.high)
-    band = low if low == high else f"{low} to {high}"
     expected = _per_cent(loss.expected)
-    return f" It is expected to lose {expected} of its right answers ({band})."
+    band = "" if low == high == expected else f" ({low} to {high})"
+    return f" It is expected to lose {expected} of its right answers{band}."
 
 
 def _per_cent(share: float) -> str:

@@ -128,7 +128,10 @@ def why_busy(timings: Sequence[RunTimes]) -> str | None:
         )
     spread = max(_relative_width(each.clock) for each in timings)
     if spread > _WIDEST_SPREAD:
-        return f"the host was busy: the clock's quartiles were {spread:.0%} of the median apart"
+        share = f"{100 * spread:.0f} %"
+        return (
+            f"the host was busy: the clock's quartiles were {share} of the median apart"
+        )
     return None
 
 

@@ -114,6 +114,8 @@ class Confinement:
             "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
             # torch writes constants in the order of a set: the artifact is then always the same.
             "PYTHONHASHSEED": "0",
+            # It could reach nobody, and would warn of that in the log of every job.
+            "ORT_DISABLE_TELEMETRY": "1",
         }
 
 

@@ -86,7 +86,9 @@ function follow(page) {
 }
 
 function say(problem, where) {
-  where.replaceChildren(problem.detail ?? "The service does not answer.");
+  const detail = problem.detail ?? "the service does not answer";
+  const end = /[.?!]$/.test(detail) ? "" : ".";
+  where.replaceChildren(`${detail.charAt(0).toUpperCase()}${detail.slice(1)}${end}`);
   if (problem.expected) where.append(` Expected: ${problem.expected}.`);
   where.hidden = false;
 }
@@ -159,7 +161,10 @@ function prepareUpload(form) {
       say(problem, refused);
       const field = problem.field && form.elements[problem.field];
       // Notes of the archive may suggest the shape that is missing.
-      if (field === shape && !shape.value && /^\d+(x\d+)+$/.test(problem.expected ?? "")) shape.value = problem.expected;
+      if (field === shape && !shape.value && /^\d+(x\d+)+$/.test(problem.expected ?? "")) {
+        shape.value = problem.expected;
+        refused.append(" It is filled in: check it, and compress again.");
+      }
       if (field && field !== shape) field.focus?.();
       else if (field) shape.focus();
     });

@@ -40,8 +40,9 @@ class Line:
                 left = fault
                 while chunk := server.recv(16384):
                     chunk = chunk[:left]
-                    client.sendall(chunk)
+                    # before the client can have them, and ask how many there were
                     self.passed += len(chunk)
+                    client.sendall(chunk)
                     if left is not None and (left := left - len(chunk)) <= 0:
                         return
 

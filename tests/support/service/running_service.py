@@ -10,7 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -55,20 +55,33 @@ class Service:
     def post_and_catch(
         self, name: str = "residual.onnx", **fields: str
     ) -> tuple[dict[str, Any], psutil.Process]:
-        """Post jobs until one is caught at work; return it and the engine's process."""
+        """Post jobs until one is caught at work; return it and the engine's process, which is
+        stopped: it is still at work when the test acts.
+        """
 
         def catch() -> tuple[dict[str, Any], psutil.Process] | None:
             before = {child.pid for child in self.children(ENGINE)}
             job = self.post(name, **fields)
             while not self.job(job["id"])["finished_at"]:
-                if engines := [
-                    child for child in self.children(ENGINE) if child.pid not in before
-                ]:
-                    return job, engines[0]
+                for child in self.children(ENGINE):
+                    if child.pid not in before and self.stop(child, job["id"]):
+                        return job, child
                 time.sleep(0.02)
             return None
 
         return wait_for(catch, "an engine child")
+
+    def stop(self, child: psutil.Process, job_id: str) -> bool:
+        """Stop a child that runs a job, unless it is done with it; return whether it is stopped."""
+        try:
+            child.suspend()
+        except psutil.NoSuchProcess:
+            return False
+        if self.job(job_id)["state"] == "running" and child.is_running():
+            return True
+        with suppress(psutil.NoSuchProcess):
+            child.resume()
+        return False
 
     def end_lease(self, job_id: str) -> None:
         """Let a running job's lease be over, as it is half a minute after its worker's death."""

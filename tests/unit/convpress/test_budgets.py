@@ -115,6 +115,7 @@ def test_a_half_is_read_however_people_write_it(field, text):
         ),
         (FLOPS, "7,200M", "did you mean 7.200M or 7200M?"),
         (FLOPS, "1,000", "did you mean 1.000 or 1000?"),
+        (FLOPS, "1,000,000 FLOPs", "did you mean 1000000 FLOPs?"),
         (BYTES, "5M", "did you mean 5MB?"),
         (BYTES, "5 mi", "did you mean 5miB?"),
         (FLOPS, "20MB", "did you mean bytes_budget=20MB?"),

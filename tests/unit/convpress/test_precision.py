@@ -2,7 +2,12 @@
 
 import pytest
 
-from convpress.precision import PRECISIONS, require_onnx, require_ranges
+from convpress.precision import (
+    PRECISIONS,
+    parse_precision,
+    require_onnx,
+    require_ranges,
+)
 from convpress.refusal import Code, Refusal
 
 
@@ -22,3 +27,8 @@ def test_a_calibration_that_measures_nothing_is_refused_where_int8_may_be_chosen
     require_ranges("auto", "samples")
     with pytest.raises(Refusal, match="calibration=none"):
         require_ranges("auto", "none")
+
+
+def test_a_misspelt_precision_is_refused_with_the_nearest():
+    with pytest.raises(Refusal, match=r"'int' is no precision: did you mean int8\?"):
+        parse_precision("int")

@@ -1,7 +1,6 @@
 """The user's command: one number, or a refusal that says what came."""
 
 import sys
-import time
 
 import pytest
 
@@ -58,17 +57,21 @@ def test_any_other_output_is_refused(tmp_path, code, detail, got):
     assert len(caught.value.got) <= 200
 
 
-def test_a_command_that_takes_too_long_is_killed_with_what_it_started(tmp_path):
-    mark = tmp_path / "mark"
-    inner = f"import time; time.sleep(2); open('{mark}', 'w')"
-    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', \\\"{inner}\\\"])"
-    scorer = parse_scorer(command(code), seconds=0.7)
-    start = time.monotonic()
-    with pytest.raises(Refusal, match=r"not done after 0\.7 seconds"):
-        scorer.score(tmp_path / "net.onnx")
-    assert time.monotonic() - start < 2
-    time.sleep(2)
-    assert not mark.exists()
+def test_a_command_that_takes_too_long_is_killed_with_what_it_started(
+    tmp_path, wait_gone
+):
+    pid = tmp_path / "pid"
+    pid.touch()
+    code = (
+        f"import os, time; child = os.fork() or time.sleep(600); "
+        f"open('{pid}', 'w').write(str(child)); time.sleep(600)"
+    )
+    for seconds in (0.5, 8.0, 64.0):  # the first is enough, unless the machine is busy
+        with pytest.raises(Refusal, match=f"not done after {seconds:g} seconds"):
+            parse_scorer(command(code), seconds=seconds).score(tmp_path / "net.onnx")
+        if pid.read_text():
+            break
+    assert wait_gone(int(pid.read_text()))
 
 
 def test_a_program_that_is_not_there_is_named(tmp_path):

@@ -23,8 +23,10 @@ Key = Annotated[
         help="API key; prefer the variable: other users can read a command line",
     ),
 ]
+# Not a range: the names of options would not fit beside its type.
 Patience = Annotated[
-    float, typer.Option(help="Seconds to retry an unreachable or busy service", min=0)
+    float,
+    typer.Option(help="Seconds from 0 to retry an unreachable or busy service"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, without bars")]
 JobId = Annotated[UUID, typer.Argument(metavar="ID", help="The job's id")]
@@ -40,6 +42,8 @@ def connected(
     """Open a client; its errors end the command with their exit codes."""
     from convpress import Client, ClientError
 
+    if patience < 0:
+        raise typer.BadParameter("it is below 0 seconds", param_hint="--patience")
     try:
         client = Client(server, key, patience=patience)
     except ValueError as error:

@@ -52,4 +52,7 @@ def jobs(
     if json:
         typer.echo(render.as_json(listed))
         return
+    if not listed:
+        typer.echo("no job matches" if states or labels else "there are no jobs")
+        return
     render.console().print(render.jobs(listed))

@@ -86,9 +86,9 @@ def submit(
 ) -> None:
     """Compress a model with a running service. After Ctrl-C the job continues there.
 
-    Exit codes: 0 the artifact is written, 1 the model or the request was refused, 2 wrong usage,
-    3 the engine died or ran out of time, 4 the service is unreachable, busy or broken, 5 the job
-    was cancelled, 130 Ctrl-C.
+    Exit codes: 0 the artifact is written, 1 the model or the request was refused,
+    2 wrong usage, 3 the engine died or ran out of time, 4 the service is
+    unreachable, busy or broken, 5 the job was cancelled, 130 Ctrl-C.
     """
     from worker.cli import render
     from worker.cli.remote.submission import Submission, submit_and_wait

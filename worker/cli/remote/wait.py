@@ -23,9 +23,9 @@ def wait(
 ) -> None:
     """Follow a job until it ends.
 
-    Exit codes: 0 it has succeeded, 1 the model or the request was refused, 2 wrong usage, 3 the
-    engine died or ran out of time, 4 the service is unreachable, busy or broken, 5 the job was
-    cancelled, 130 Ctrl-C.
+    Exit codes: 0 it has succeeded, 1 the model or the request was refused,
+    2 wrong usage, 3 the engine died or ran out of time, 4 the service is
+    unreachable, busy or broken, 5 the job was cancelled, 130 Ctrl-C.
     """
     from worker.cli import render
     from worker.cli.remote.submission import wait_with_bar

@@ -127,7 +127,7 @@ def _times(report: Report) -> list[tuple[str, str, str, str]]:
     before, after = timing.before, timing.after
     kept = ""
     if before.processor.median_ms:
-        kept = f"{after.processor.median_ms / before.processor.median_ms:.1%}"
+        kept = percent(after.processor.median_ms / before.processor.median_ms)
     return [
         ("latency", _spread(before.clock), _spread(after.clock), ""),
         ("processor time", _spread(before.processor), _spread(after.processor), kept),

@@ -1,12 +1,12 @@
 """Requests are counted by owner, in Redis for all processes where it answers."""
 
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from limits import RateLimitItemPerSecond
 from support.service.callers import bearing, token
+from support.service.running_service import wait_for
 
 from app.auth import rate_limit
 from app.errors import Problem
@@ -31,7 +31,7 @@ def test_requests_are_counted_in_redis_for_all_processes(configure, redis_url):
     first, second, third = waits(settings, owner, 3)
     assert first is None
     assert second is None
-    assert 59 <= third <= 61
+    assert 30 < third <= 61
     rate_limit.shared_limiter.cache_clear()  # as another process would
     assert waits(settings, owner, 1) != [None]
     assert waits(settings, uuid.uuid4().hex, 1) == [None]
@@ -47,10 +47,10 @@ def test_a_window_ends(configure, request, monkeypatch, broker):
     monkeypatch.setattr(rate_limit, "RateLimitItemPerMinute", RateLimitItemPerSecond)
     settings = configure(owner_requests_per_minute="1", **url)
     owner = uuid.uuid4().hex
-    _, wait = waits(settings, owner, 2)
+    # Two requests fall into one second, unless the machine is busy.
+    wait = wait_for(lambda: _wait(settings, owner), "a refusal")
     assert 1 <= wait <= 2
-    time.sleep(1.1)
-    assert waits(settings, owner, 1) == [None]
+    wait_for(lambda: _wait(settings, owner) is None, "the next window")
 
 
 def test_redis_that_is_down_refuses_nobody_below_the_limit(configure):
@@ -59,7 +59,7 @@ def test_redis_that_is_down_refuses_nobody_below_the_limit(configure):
     )
     first, second = waits(settings, uuid.uuid4().hex, 2)
     assert first is None
-    assert 59 <= second <= 61
+    assert 30 < second <= 61
 
 
 def test_requests_at_once_are_counted_one_by_one(settings):

@@ -25,3 +25,13 @@ def test_names_of_marks_keep_apart_and_within_the_frame(keep):
     for label in (above, below):
         assert chart.left < label.x < chart.right
         assert label.anchor == ("end" if keep == 1.0 else "start")
+
+
+def test_names_of_marks_on_the_axis_keep_apart():
+    marks = [
+        Mark(1.0, 0.0, "", name=name) for name in ("predicted 0 %", "measured 0 %")
+    ]
+    chart = tradeoff([(1.0, 0.0)], marks)
+    first, second = labels(chart)
+    assert first.y - second.y >= 20
+    assert chart.y_ticks[-1].label == "10 %"

@@ -101,3 +101,13 @@ def test_jobs_without_a_figure_come_last(descending):
     )
     measured = [row.summary and row.summary.measured for row in ordered]
     assert measured == ([0.2, 0.1] if descending else [0.1, 0.2]) + [None, None]
+
+
+def test_the_latency_of_a_busy_host_is_that_of_the_processor(client):
+    costs = fake_engine.COST | {"latency_ms": None}
+    job_id = succeeded(client, before=costs, after=costs)
+    content = client.get(
+        f"/dashboard/compare.csv?job={job_id}&column=latency_before&column=latency"
+    ).text
+    _, row = csv.reader(io.StringIO(content))
+    assert row[-2:] == ["1.5", "1.2"]

@@ -140,6 +140,8 @@ def test_a_result_shows_thresholds_ranges_latency_and_versions(client):
         "1.25 ms",
         "ONNX Runtime 1.30",
         "onnxruntime 1.30.0",
+        '1.5 ms<span class="under">1.4 ms to 1.6 ms',
+        "runs, in turn, on 1 thread",
     ):
         assert text in page
     assert "without a price for 2 layers" in page

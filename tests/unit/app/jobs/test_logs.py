@@ -46,12 +46,16 @@ def test_lines_of_each_attempt_stand_before_the_event_that_ended_it(session):
 def test_what_a_child_wrote_cannot_act_on_a_terminal_or_fill_the_database(session):
     job = post(session)
     happen(session, job, "running", "claimed by a worker", 1)
-    logs.keep(session, job.id, 1, "a" * 99_999 + "\x1b]0;title\x07\x00the end")
+    coloured = "\x1b[0;93ma warning\x1b[m"
+    logs.keep(
+        session, job.id, 1, f"{'a' * 99_999}{coloured}\x1b]0;title\x07\x00the end"
+    )
     happen(session, job, "failed", "model_invalid", 1)
     text = logs.read(session, job)
     assert "?]0;title??the end" in text
     assert len(text) < logs.LONGEST_TEXT + 1000
     assert "\x1b" not in text
+    assert "aa warning?]0;title??the end" in text
 
 
 def test_the_same_attempt_again_replaces_its_lines_and_silence_keeps_none(session):

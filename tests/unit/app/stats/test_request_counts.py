@@ -4,6 +4,7 @@ import anyio
 import pytest
 from sqlalchemy.exc import OperationalError
 from support.service.callers import FORM, SHA256
+from support.service.running_service import wait_for
 
 from app.db.session import transaction
 from app.main import create_app
@@ -60,9 +61,16 @@ def test_what_anybody_can_make_up_makes_no_series(client):
 
 def test_a_wait_that_was_asked_for_is_no_slowness(client):
     job = client.post("/jobs", **FORM).json()
-    client.get(f"/jobs/{job['id']}", params={"wait": 0.6})
     series = 'method="GET",route="/jobs/{job_id}",status="200"'
-    assert lines(client)[f"convpress_http_request_seconds_sum{{{series}}}"] < 0.3
+
+    def seconds():
+        before = lines(client).get(f"convpress_http_request_seconds_sum{{{series}}}", 0)
+        client.get(f"/jobs/{job['id']}", params={"wait": 0.6})
+        after = lines(client)[f"convpress_http_request_seconds_sum{{{series}}}"]
+        return after - before
+
+    # one of several suffices, since the machine may be busy
+    wait_for(lambda: seconds() < 0.3, "a request that counts no wait", 30)
 
 
 def test_nothing_is_lost_while_the_database_is_away(settings, monkeypatch):

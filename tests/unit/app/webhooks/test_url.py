@@ -81,8 +81,9 @@ def test_bad_addresses(url):
 
 
 def test_a_service_without_a_secret_names_the_setting_that_is_missing():
-    with pytest.raises(Problem, match="CONVPRESS_WEBHOOK_SECRET"):
+    with pytest.raises(Problem, match="CONVPRESS_WEBHOOK_SECRET") as caught:
         check_url("https://example.com/", enabled=False, private=False)
+    assert caught.value.members["expected"] == "no webhook_url"
 
 
 @pytest.mark.parametrize(

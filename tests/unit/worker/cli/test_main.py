@@ -83,3 +83,11 @@ def test_every_setting_is_listed_with_its_default(run):
         assert f"CONVPRESS_LIMITS__{limit.name.upper()}={limit.default}" in done.stdout
     assert "CONVPRESS_WEBHOOK_SECRET=unset" in done.stdout
     assert "--settings" in run("serve", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    "command", ["submit", "compress", "jobs", "cost-table collect"]
+)
+def test_the_names_of_options_fit_a_terminal_of_80_columns(run, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert "…" not in run(*command.split(), "--help").stdout

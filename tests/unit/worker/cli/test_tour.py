@@ -30,7 +30,7 @@ def test_accuracy_and_costs_stand_before_and_after():
         before=cost(flops=2000, parameters=50, bytes=1024, latency_ms=0.2),
         after=cost(flops=1000, parameters=40, bytes=512, latency_ms=0.3),
     )
-    assert table["accuracy"] == ["97.50%", "95.50%", "-2.00", "points"]
+    assert table["accuracy"] == ["97.50", "%", "95.50", "%", "-2.00", "points"]
     assert table["FLOPs"][-2:] == ["-50.0", "%"]
     assert table["parameters"] == ["50", "40", "-20.0", "%"]
     assert table["file"][-2:] == ["-50.0", "%"]

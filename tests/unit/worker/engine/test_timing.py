@@ -91,7 +91,7 @@ def spread(median, width=0.0):
         (spread(2.0), spread(2.5), None),
         (spread(2.0, 3.0), spread(2.0, 0.9), None),
         (spread(2.0), spread(2.7), "the median by the clock was 1.4 times"),
-        (spread(2.0), spread(2.0, 1.1), "quartiles were 55% of the median apart"),
+        (spread(2.0), spread(2.0, 1.1), "quartiles were 55 % of the median apart"),
         (spread(0.0), spread(0.0), None),
     ],
 )

@@ -97,7 +97,7 @@ def lines_of(timing):
 def test_times_are_shown_with_their_quartiles_and_their_method():
     lines = lines_of(fake_engine.TIMING)
     assert "latency 1.5 ms (1.4 to 1.6) 1.5 ms (1.4 to 1.6)" in lines
-    assert "processor time 1.5 ms (1.4 to 1.6) 1.2 ms (1.4 to 1.6) 80.0%" in lines
+    assert "processor time 1.5 ms (1.4 to 1.6) 1.2 ms (1.4 to 1.6) 80.0 %" in lines
     method = "15 and 15 runs in turn, on 1 thread of onnxruntime 1.22.0"
     assert f"times: medians and quartiles of {method}" in lines
 
@@ -105,7 +105,7 @@ def test_times_are_shown_with_their_quartiles_and_their_method():
 def test_no_time_by_the_clock_is_shown_of_a_busy_host():
     lines = lines_of(BUSY)
     assert "latency host busy host busy" in lines
-    assert "processor time 1.5 ms (1.4 to 1.6) 1.5 ms (1.4 to 1.6) 100.0%" in lines
+    assert "processor time 1.5 ms (1.4 to 1.6) 1.5 ms (1.4 to 1.6) 100 %" in lines
     assert "no times by the clock: the host was busy?" in lines
 
 
