@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from worker.engine.comparison_inputs import ComparisonInputs
+from worker.engine.evaluation.answers import Answers
 from worker.engine.risk import assess
 from worker.engine.verify import Comparison
 
@@ -126,6 +127,50 @@ def test_the_expected_loss_is_that_of_the_map():
     assert (
         "expected to lose less than 1 % of its right answers (less than 1 %)." in small
     )
+
+
+@pytest.mark.parametrize(
+    ("answers", "level"),
+    [
+        (Answers(400, 300, lost=3, gained=2), "low"),
+        (Answers(400, 300, lost=15, gained=3), "moderate"),
+        (Answers(400, 300, lost=60, gained=5), "high"),
+        # few samples without a change prove little
+        (Answers(30, 30, lost=0, gained=0), "moderate"),
+        (Answers(60, 50, lost=0, gained=0), "low"),
+    ],
+)
+@pytest.mark.parametrize("spread", [0.01, 0.9])
+@pytest.mark.parametrize("source", ["synthetic", "noise"])
+def test_answers_to_labelled_samples_alone_decide(answers, level, spread, source):
+    inputs = ComparisonInputs(source, {"0 to 1": []}, ("the range is a guess",))
+    risk = assess(
+        {"0 to 1": comparison(0.5, 0.5, spread)},
+        inputs,
+        9.0,
+        unchanged=False,
+        answers=answers,
+    )
+    assert risk.level == level
+    assert risk.expected_loss == answers.loss
+    assert f"{answers.right} right answers to the {answers.count} labelled" in risk.text
+    assert "guess" not in risk.text
+
+
+def test_an_original_without_a_right_answer_is_judged_by_its_outputs():
+    inputs = {"0 to 1": comparison(0.1, 0.9, 0.9)}
+    answers = Answers(20, 0, lost=0, gained=0)
+    risk = assess(inputs, SYNTHETIC, 0.01, unchanged=False, answers=answers)
+    assert risk.level == "high"
+    assert "outputs differ" in risk.text
+
+
+def test_outputs_that_vary_little_about_a_large_mean_count_by_their_variation():
+    """As those of a regression: a constant is near in size, and tells nothing apart."""
+    risk = risk_of(0.01, spread=0.9)
+    assert risk.level == "high"
+    assert "1.0 % of their size, and by 90.0 % of their variation" in risk.text
+    assert risk_of(0.01, spread=0.05).level == "low"
 
 
 def test_other_models_have_no_expected_loss():
