@@ -42,7 +42,7 @@ class Answers:
         added, so that few samples without a change prove little. It is None without a right answer.
 
         >>> Answers(400, 300, lost=15, gained=3).loss
-        ExpectedLoss(expected=0.04, low=0.018068, high=0.061932)
+        ExpectedLoss(expected=0.04, low=0.018069, high=0.061931)
         >>> Answers(10, 10, lost=0, gained=0).loss.high
         0.228
         """
