@@ -6,17 +6,19 @@ Reads the figures of `accuracy.py` and `risk.py`: for each compressed classifier
 outputs on inputs that nothing was fitted to, relative to their spread from sample to sample, and
 the share of the original's right answers that it lost on real labelled images. Fits
 
-    loss = 1 / (1 + exp(-(intercept + slope * ln(error))))
+    loss = 1 - exp(-(error / scale) ** power)
 
 by least squares on the scale asin(sqrt(loss)), on which a share of few images scatters alike
-everywhere. Networks differ in how large an error makes them lose as much: the band is the factor of
-the error between which eight in ten of the cases lie. Every network is predicted by the map of the
-others alone: printed are the rank correlation of these predictions with the losses, how many levels
-by this band mislead, and the constants of `convpress/risk_levels.py`.
+everywhere. All networks weigh the same, however many models of each there are. Networks differ in
+how large an error makes them lose as much: the band is the factor of the error between which eight
+in ten of the cases lie. Every network is predicted by the map of the others alone: printed are the
+rank correlation of these predictions with the losses, how many levels by this band mislead, and the
+constants of `convpress/risk_levels.py`.
 """
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,8 +82,8 @@ def main() -> None:
         f"high with less than {LEAST_LOST_AT_HIGH:g} points lost: {mislead(is_high, lost_little)}"
     )
     print(f"moderate: {int((~is_low & ~is_high).sum())} of {len(cases)}")
-    intercept, slope = fitted(cases)
-    print(f"INTERCEPT, SLOPE = {intercept:.2f}, {slope:.2f}")
+    scale, power = fitted(cases)
+    print(f"SCALE, POWER = {scale:.2f}, {power:.2f}")
     print(f"BAND = ({low_factor:.2f}, {high_factor:.2f})")
 
 
@@ -137,28 +139,29 @@ class Fold:
     @property
     def factors(self) -> Floats:
         """The factors of the errors at which the map gives the true losses, where it tells them."""
-        intercept, slope = self._map
+        scale, power = self._map
         known = (self._losses >= TOLD[0]) & (self._losses <= TOLD[1])
-        losses = self._losses[known]
-        errors = np.exp((np.log(losses / (1 - losses)) - intercept) / slope)
+        errors = scale * (-np.log1p(-self._losses[known])) ** (1 / power)
         return np.asarray(errors / self._errors[known])
 
 
 def fitted(cases: Sequence[Case]) -> tuple[float, float]:
-    """Return intercept and slope; the slope is not negative."""
+    """Return scale and power of the map, to which each network counts as much as any other."""
     errors = np.array([case.error for case in cases])
     losses = scaled(np.array([case.loss for case in cases]))
+    models = Counter(case.network for case in cases)
+    weights = np.array([models[case.network] ** -0.5 for case in cases])
 
     def residuals(parameters: Floats) -> Floats:
-        return scaled(mapped(errors, *parameters)) - losses
+        return (scaled(mapped(errors, *parameters)) - losses) * weights
 
-    fit = least_squares(residuals, [0.0, 1.0], bounds=([-20, 0], [20, 20]))
+    fit = least_squares(residuals, [1.0, 1.0], bounds=([0.01, 0.1], [10, 20]))
     return float(fit.x[0]), float(fit.x[1])
 
 
-def mapped(errors: Floats, intercept: float, slope: float) -> Floats:
+def mapped(errors: Floats, scale: float, power: float) -> Floats:
     """Return the expected losses."""
-    return np.asarray(1 / (1 + np.exp(-(intercept + slope * np.log(errors)))))
+    return np.asarray(-np.expm1(-((errors / scale) ** power)))
 
 
 def scaled(losses: Floats) -> Floats:

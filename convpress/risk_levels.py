@@ -2,22 +2,22 @@
 
 For classifiers the error of the outputs, relative to their spread from sample to sample, is mapped
 to the share of right answers that the artifact will lose. `python benchmarks/risk_map.py
-docs/accuracy.json` fitted the map to 54 compressed models of three networks and printed the
-constants; docs/method.md has its figures.
+docs/accuracy.json docs/risk.json` fitted the map to compressed models of several networks and
+printed the constants; docs/method.md has its figures.
 
 For other models the thresholds are of relative errors of the outputs, as measured on inputs that
 nothing was fitted to and as predicted from those of the layers.
 """
 
-from math import exp, log
+from math import expm1
 
-INTERCEPT, SLOPE = 2.02, 6.29
-"""The loss is 1 / (1 + exp(-(INTERCEPT + SLOPE * ln(error))))."""
-BAND = (0.77, 1.33)
+SCALE, POWER = 0.86, 2.99
+"""The loss is 1 - exp(-(error / SCALE) ** POWER)."""
+BAND = (0.64, 1.51)
 """Factors of the error: between them the map gives the losses of eight in ten of the models."""
 LOW_UP_TO = 0.05
 """The level is low where not even the upper end of the band is above this."""
-HIGH_FROM = 0.02
+HIGH_FROM = 0.05
 """The level is high where not even the lower end of the band is below this."""
 
 MEASURED = (0.15, 0.3)
@@ -25,30 +25,18 @@ MEASURED = (0.15, 0.3)
 PREDICTED = (0.7, 0.9)
 """The same for the predicted error."""
 
-_LEAST_ERROR = 1e-9
-
 
 def expected_loss(error: float) -> tuple[float, float, float]:
     """Return the expected loss at an error relative to the spread, and both ends of its band.
 
     >>> [round(loss, 3) for loss in expected_loss(0.4)]
-    [0.023, 0.005, 0.125]
-    >>> expected_loss(0.0)[2] < 1e-9
-    True
+    [0.096, 0.026, 0.294]
+    >>> expected_loss(0.0)
+    (0.0, 0.0, 0.0)
     """
     low, high = BAND
     return _loss(error), _loss(low * error), _loss(high * error)
 
 
-def error_at(loss: float) -> float:
-    """Return the error relative to the spread at which the map gives this loss.
-
-    >>> round(expected_loss(error_at(0.02))[0], 6)
-    0.02
-    """
-    return exp((log(loss / (1 - loss)) - INTERCEPT) / SLOPE)
-
-
 def _loss(error: float) -> float:
-    exponent = INTERCEPT + SLOPE * log(max(error, _LEAST_ERROR))
-    return 1 / (1 + exp(-exponent))
+    return abs(expm1(-((error / SCALE) ** POWER)))

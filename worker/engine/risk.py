@@ -3,8 +3,10 @@
 `convpress.risk_levels` has the map to an expected loss, the thresholds and their evidence.
 
 The level of a classifier stands on its expected loss, that of other models on the errors of their
-outputs. A level is a claim about real inputs. Where nothing shows that real inputs look like those
-that the models were compared on, small errors on these say nothing, and the level is unknown.
+outputs. Where the user has sent labels, it stands on the answers that were lost of them, which is
+better than any expectation. A level is a claim about real inputs. Where nothing shows that real
+inputs look like those that the models were compared on, small errors on these say nothing, and the
+level is unknown.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +16,7 @@ from typing import Literal
 from convpress import risk_levels
 from convpress.report import ExpectedLoss, Risk
 from worker.engine.comparison_inputs import ComparisonInputs
+from worker.engine.evaluation.answers import Answers
 from worker.engine.verify import Comparison, worst
 
 Level = Literal["low", "moderate", "high"]
@@ -42,6 +45,7 @@ def assess(
     unchanged: bool,
     factored: bool = True,
     inner_error: float | None = None,
+    answers: Answers | None = None,
 ) -> Risk:
     """Return the risk of a compressed model from its comparisons with the original.
 
@@ -49,7 +53,8 @@ def assess(
     predicted error of the outputs, relative and squared; None where the share of the layers' errors
     that arrives at the outputs was not measured, which is a doubt where layers were factored. With
     a doubt the level is not low. `inner_error` is the relative error of the activations before the
-    last layers: the level stands on it where the outputs say little.
+    last layers: the level stands on it where the outputs say little. With `answers` to labelled
+    samples it stands on these alone.
 
     >>> near = {"0 to 1": Comparison(("y",), 0.05, None, True)}
     >>> images = ComparisonInputs("synthetic", {"0 to 1": []})
@@ -59,6 +64,9 @@ def assess(
     >>> assess(near, sounds, 0.01, unchanged=False).level
     'unknown'
     """
+    loss = None if answers is None or unchanged else answers.loss
+    if answers is not None and loss is not None:
+        return _by_answers(answers, loss)
     if inputs.quiet and inner_error is not None and not unchanged:
         return _by_activations(inputs, inner_error, predicted if factored else None)
     risk = _assessed(
@@ -98,7 +106,8 @@ def _assessed(
         doubts.append(UNWEIGHTED)
     expected = _expected_loss(comparison)
     if expected is None:
-        level = _level(comparison.relative_error, predicted)
+        error = max(comparison.relative_error, comparison.spread_error or 0.0)
+        level = _level(error, predicted)
     else:
         level = _level_of_loss(expected)
     if doubts:
@@ -111,6 +120,16 @@ def _assessed(
         return Risk(level="unknown", text=f"{evidence}{reservations} {advice}")
     text = evidence + _expectation(expected) + reservations
     return Risk(level=_LEVELS[level], text=text, expected_loss=expected)
+
+
+def _by_answers(answers: Answers, loss: ExpectedLoss) -> Risk:
+    """Return the risk of a model whose answers were compared with labels."""
+    text = (
+        f"Of {answers.right} right answers to the {answers.count} labelled samples it loses "
+        f"{answers.lost}, and it gives {answers.gained} that the original does not: it loses "
+        f"{_share(loss)}."
+    )
+    return Risk(level=_LEVELS[_level_of_loss(loss)], text=text, expected_loss=loss)
 
 
 def _by_activations(
@@ -173,6 +192,8 @@ def _evidence(
     source = _INPUTS[inputs.source]
     text = f"{source} its outputs differ from the original's by {error}"
     text += " of their size"
+    if comparison.agreement is None and comparison.spread_error is not None:
+        text += f", and by {100 * comparison.spread_error:.1f} % of their variation"
     if comparison.agreement is not None:
         agreement = 100 * comparison.agreement
         cases = f"{agreement:.0f} %"
@@ -191,10 +212,15 @@ def _expectation(loss: ExpectedLoss | None) -> str:
     """Return the expected loss as a sentence, with the band that other networks gave."""
     if loss is None:
         return ""
+    return f" It is expected to lose {_share(loss)}."
+
+
+def _share(loss: ExpectedLoss) -> str:
+    """Return a loss in words, with its band."""
     low, high = _per_cent(loss.low), _per_cent(loss.high)
     expected = _per_cent(loss.expected)
     band = "" if low == high == expected else f" ({low} to {high})"
-    return f" It is expected to lose {expected} of its right answers{band}."
+    return f"{expected} of its right answers{band}"
 
 
 def _per_cent(share: float) -> str:

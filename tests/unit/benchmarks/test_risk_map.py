@@ -11,24 +11,29 @@ ERRORS = np.linspace(0.1, 1.2, 30)
 
 
 def cases(network, factor=1.0):
-    """Return cases whose losses are those of the map 1.5, 5 at a factor of the errors."""
-    losses = mapped(factor * ERRORS, 1.5, 5.0)
+    """Return cases whose losses are those of the map 0.8, 3 at a factor of the errors."""
+    losses = mapped(factor * ERRORS, 0.8, 3.0)
     pairs = zip(ERRORS, losses, strict=True)
     return [Case(network, error, loss, 80 * loss) for error, loss in pairs]
 
 
 def test_a_fit_finds_the_map():
-    assert fitted(cases("one")) == pytest.approx((1.5, 5.0), abs=1e-4)
+    assert fitted(cases("one")) == pytest.approx((0.8, 3.0), abs=1e-4)
 
 
 def test_a_network_is_predicted_by_the_others_and_its_factor_is_what_sets_it_apart():
     fold = Fold(
         [*cases("one"), *cases("two"), *cases("sensitive", factor=1.25)], "sensitive"
     )
-    assert fold.predicted(1.0) == pytest.approx(mapped(ERRORS, 1.5, 5.0), abs=1e-4)
+    assert fold.predicted(1.0) == pytest.approx(mapped(ERRORS, 0.8, 3.0), abs=1e-4)
     assert fold.factors == pytest.approx(1.25, abs=1e-3)
     # losses of less than 1 % and more than 95 % tell no factor
     assert 0 < len(fold.factors) < len(ERRORS)
+
+
+def test_each_network_counts_as_much_as_any_other():
+    few, many = cases("few", factor=1.25), cases("many")
+    assert fitted([*few, *many * 20]) == pytest.approx(fitted([*few, *many]), abs=1e-4)
 
 
 def test_both_benchmarks_files_are_read(tmp_path):

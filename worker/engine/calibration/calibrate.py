@@ -21,7 +21,12 @@ from worker.engine.calibration.inputs.kinds import Kinds, choose_kinds, showing_
 from worker.engine.calibration.inputs.mixture import from_all_ranges
 from worker.engine.calibration.inputs.model_inputs import Arrays, Shapes
 from worker.engine.calibration.inputs.photographs import Scenes, load_scenes
-from worker.engine.calibration.inputs.probing import ProbedRanges, Trials, probed_ranges
+from worker.engine.calibration.inputs.probing import (
+    ProbedRanges,
+    Trials,
+    doubt_of_samples,
+    probed_ranges,
+)
 from worker.engine.calibration.inputs.ranges import ValueRange
 from worker.engine.calibration.inputs.real_samples import value_limits
 from worker.engine.calibration.judging_inputs import (
@@ -221,7 +226,8 @@ def _learn(
         fitting = real(allowance, samples, convolutions)
         if fitting.report_members["held_out_samples"] >= _FEWEST_TO_CHOOSE_BY:
             held_out = fitting.held_out
-        judging = judging_by_samples(fitting).checked(harness.program)
+        doubt = doubt_of_samples(harness, fitting.batches)
+        judging = judging_by_samples(fitting, doubt).checked(harness.program)
     else:
         judging = judging_by_generated(
             probed, harness, allowance.held_out_images, judging_batches

@@ -56,13 +56,21 @@ class JudgingInputs:
         )
 
 
-def judging_by_samples(fitting: FittingImages) -> JudgingInputs:
-    """Return the real samples that were held out, or without any the fitted ones."""
+def judging_by_samples(fitting: FittingImages, doubt: str | None) -> JudgingInputs:
+    """Return the real samples that were held out, or without any the fitted ones.
+
+    `doubt` says why the samples may be unlike real inputs.
+    """
+    doubts = [] if doubt is None else [doubt]
     if fitting.held_out:
-        return JudgingInputs("held-out samples", {"samples": tuple(fitting.held_out)})
-    doubt = "too few samples were sent to hold any out: these are what the layers were fitted to"
+        return JudgingInputs(
+            "held-out samples", {"samples": tuple(fitting.held_out)}, tuple(doubts)
+        )
+    doubts.append(
+        "too few samples were sent to hold any out: these are what the layers were fitted to"
+    )
     return JudgingInputs(
-        "fitted samples", {"samples": tuple(fitting.batches)}, (doubt,)
+        "fitted samples", {"samples": tuple(fitting.batches)}, tuple(doubts)
     )
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from convpress.gate.samples import EVALUATION
 from convpress.shapes import format_shape
+from worker.engine.evaluation.answers import RightOrWrong
 
 AnyArray = NDArray[np.generic]
 """An array of any type."""
@@ -39,6 +40,10 @@ class Metric(Protocol):
         """Return the figure of `count` samples from their sums."""
         ...
 
+    def right(self, output: AnyArray, truth: AnyArray) -> RightOrWrong | None:
+        """Return which samples are right; None where the metric calls none right or wrong."""
+        ...
+
 
 @dataclass(frozen=True)
 class TopOne:
@@ -46,11 +51,14 @@ class TopOne:
 
     def sums(self, output: AnyArray, truth: AnyArray) -> Sums:
         """Return the number of right classes."""
+        return np.array([np.sum(self.right(output, truth))], np.float64)
+
+    def right(self, output: AnyArray, truth: AnyArray) -> RightOrWrong:
+        """Return which samples have the class of the label."""
         classes = output.reshape(len(output), -1)
         if np.issubdtype(output.dtype, np.floating):
             classes = classes.argmax(1)[:, None]
-        is_right = classes[:, 0] == truth
-        return np.array([np.sum(is_right)], np.float64)
+        return np.asarray(classes[:, 0] == truth, np.bool_)
 
     def figure(self, sums: Sums, count: int) -> float:
         """Return the share."""
@@ -82,6 +90,9 @@ class MeanSquaredError:
     def figure(self, sums: Sums, count: int) -> float:
         """Return the mean."""
         return float(sums[0] / count)
+
+    def right(self, output: AnyArray, truth: AnyArray) -> None:
+        """Return None: the metric has degrees."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +134,9 @@ class MeanIou:
         """Return the mean over the classes."""
         overlaps, unions = sums.reshape(2, -1)
         return float(np.mean(overlaps / unions))
+
+    def right(self, output: AnyArray, truth: AnyArray) -> None:
+        """Return None: the metric has degrees."""
 
 
 def metric_for(name: str, output: AnyArray, truth: AnyArray) -> Metric:

@@ -10,6 +10,7 @@ from convpress import max_loss
 from convpress import report as records
 from convpress.gate.samples import EVALUATION
 from convpress.refusal import Code, Refusal
+from worker.engine.evaluation.answers import Answers, RightOrWrong
 from worker.engine.evaluation.evaluation_file import (
     AnyArray,
     LabelledSamples,
@@ -29,22 +30,35 @@ _LONGEST_NAMES = 300
 
 
 @dataclass(frozen=True)
+class Evaluated:
+    """What an evaluation gave: the report's record, and the answers of a classifier."""
+
+    record: records.Evaluation
+    answers: Answers | None
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """The labelled samples, the metric of one output, and the original's figure."""
+    """The labelled samples, the metric of one output, and the original's figure and answers.
+
+    `right` says which samples the original gives the class of the label; None of other metrics than
+    top-1.
+    """
 
     samples: LabelledSamples
     name: str
     output: str
     metric: Metric
     before: float
+    right: RightOrWrong | None = None
 
-    def of(self, run: Runner) -> records.Evaluation:
+    def of(self, run: Runner) -> Evaluated:
         """Return the figures of the original and of the artifact that `run` runs.
 
         Raises:
             Refusal: `verification_failed` where the artifact gives numbers that are not finite.
         """
-        after = _figure(run, self.samples, self.output, self.metric)
+        after, right = _figure(run, self.samples, self.output, self.metric)
         if after is None:
             raise Refusal(
                 Code.VERIFICATION_FAILED,
@@ -53,7 +67,7 @@ class Evaluation:
                 expected="finite outputs, as of the original",
                 got="others",
             )
-        return records.Evaluation(
+        record = records.Evaluation(
             metric=self.name,
             before=self.before,
             after=after,
@@ -61,6 +75,9 @@ class Evaluation:
             count=self.samples.count,
             output=self.output,
         )
+        if self.right is None or right is None:
+            return Evaluated(record, None)
+        return Evaluated(record, Answers.of(self.right, right))
 
 
 def evaluate_original(
@@ -82,14 +99,14 @@ def evaluate_original(
     outputs = run(inputs)
     output = _choose_output(outputs, request.evaluation_output)
     metric = metric_for(name, _first(outputs[output], len(truth)), samples.truth)
-    before = _figure(run, samples, output, metric)
+    before, right = _figure(run, samples, output, metric)
     if before is None:
         raise EVALUATION.invalid(
             "the model gives NaN or infinity on the evaluation",
             "inputs like those that the model was trained on",
             "outputs that are not finite",
         )
-    return Evaluation(samples, name, output, metric, before)
+    return Evaluation(samples, name, output, metric, before, right)
 
 
 def require_classes(request: Request, source: Path, progress: Progress) -> None:
@@ -153,21 +170,27 @@ def _choose_output(outputs: Outputs, name: str | None) -> str:
 
 def _figure(
     run: Runner, samples: LabelledSamples, output: str, metric: Metric
-) -> float | None:
-    """Return the figure of a model; None where its outputs are not finite."""
+) -> tuple[float | None, RightOrWrong | None]:
+    """Return the figure of a model, None where its outputs are not finite, and its answers."""
     total = None
+    answers: list[RightOrWrong] = []
     for inputs, truth in samples.runs():
         outputs = run(inputs)
         output_values = outputs[output]
         values = _first(output_values, len(truth))
         is_float = np.issubdtype(values.dtype, np.floating)
         if is_float and np.isnan(values).any():
-            return None
+            return None, None
         sums = metric.sums(values, truth)
         total = sums if total is None else total + sums
+        right = metric.right(values, truth)
+        if right is not None:
+            answers.append(right)
     assert total is not None  # there is at least one sample
     figure = metric.figure(total, samples.count)
-    return figure if np.isfinite(figure) else None
+    if not np.isfinite(figure):
+        return None, None
+    return figure, np.concatenate(answers) if answers else None
 
 
 def _first(values: AnyArray, count: int) -> AnyArray:

@@ -15,7 +15,7 @@ from worker.engine.progress import Progress
 from worker.engine.request import Request
 from worker.engine.risk import assess
 from worker.engine.selection.objective import Objective
-from worker.engine.stages.evaluating import Evaluation
+from worker.engine.stages.evaluating import Evaluated, Evaluation
 from worker.engine.stages.writing import WrittenArtifact
 from worker.engine.timing import RunTimes, Timings, time_in_turn
 from worker.engine.verify import Comparison, DeclaredShape, Outputs, compare
@@ -31,7 +31,7 @@ Their weights then take about as much memory; a worker's child may have several 
 class Verification:
     """The costs of the artifact's file, the times of both, and the comparison of the outputs.
 
-    There is one comparison for each group of the artifact's comparison inputs. `evaluation` has the
+    There is one comparison for each group of the artifact's comparison inputs. `evaluated` has the
     figures of the user's own labels, None without any.
     """
 
@@ -39,7 +39,12 @@ class Verification:
     parameters: int
     comparisons: Mapping[str, Comparison]
     timings: Timings
-    evaluation: records.Evaluation | None = None
+    evaluated: Evaluated | None = None
+
+    @property
+    def evaluation(self) -> records.Evaluation | None:
+        """The figures of the user's own labels, for the report."""
+        return None if self.evaluated is None else self.evaluated.record
 
 
 def verify(
@@ -127,6 +132,7 @@ def _times(
 
 def risk_of(artifact: WrittenArtifact, verification: Verification) -> records.Risk:
     """Return the risk of using an artifact."""
+    evaluated = verification.evaluated
     return assess(
         verification.comparisons,
         artifact.comparison_inputs,
@@ -134,6 +140,7 @@ def risk_of(artifact: WrittenArtifact, verification: Verification) -> records.Ri
         unchanged=artifact.unchanged,
         factored=artifact.factored,
         inner_error=artifact.held_out_error,
+        answers=None if evaluated is None else evaluated.answers,
     )
 
 

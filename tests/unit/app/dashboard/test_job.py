@@ -154,7 +154,7 @@ def test_the_level_of_a_classifier_is_shown_by_its_expected_loss(client):
     _, page = shown(client, fake_engine.REPORT | {"risk": risk})
     assert "3.1 % (1.1 % to 7.2 %)" in page
     assert "all of the band up to 5.0 %" in page
-    assert "all of it from 2.0 %" in page
+    assert "all of it from 5.0 %" in page
     assert 'Measured error</th><td class="number">' not in page
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from worker.engine.comparison_inputs import ComparisonInputs
+from worker.engine.evaluation.answers import Answers
 from worker.engine.risk import assess
 from worker.engine.verify import Comparison
 
@@ -102,7 +103,7 @@ def test_the_text_states_the_evidence():
 
 @pytest.mark.parametrize(
     ("spread", "level"),
-    [(0.05, "low"), (0.33, "low"), (0.4, "moderate"), (0.6, "high")],
+    [(0.05, "low"), (0.2, "low"), (0.4, "moderate"), (0.6, "high")],
 )
 def test_the_level_of_a_classifier_stands_on_its_expected_loss_alone(spread, level):
     risk = risk_of(0.5, 0.5, predicted=9.0, spread=spread)
@@ -111,19 +112,63 @@ def test_the_level_of_a_classifier_stands_on_its_expected_loss_alone(spread, lev
     assert loss.low < loss.expected < loss.high
     # at the level's own limits
     assert (loss.high <= 0.05) == (level == "low")
-    assert (loss.low >= 0.02) == (level == "high")
+    assert (loss.low >= 0.05) == (level == "high")
 
 
 def test_the_expected_loss_is_that_of_the_map():
-    """Against numpy's own logistic function of the printed constants."""
+    """Against numpy's own exponential of the printed constants."""
     risk = risk_of(0.1, 0.9, spread=0.5)
-    errors = np.array([0.77, 1, 1.33]) * 0.5
-    losses = 1 / (1 + np.exp(-(2.02 + 6.29 * np.log(errors))))
+    errors = np.array([0.64, 1, 1.51]) * 0.5
+    losses = 1 - np.exp(-((errors / 0.86) ** 2.99))
     expected = risk.expected_loss
     assert [expected.low, expected.expected, expected.high] == pytest.approx(losses)
-    assert "expected to lose 9 % of its right answers (2 % to 37 %)." in risk.text
+    assert "expected to lose 18 % of its right answers (5 % to 49 %)." in risk.text
     small = risk_of(0.1, 0.9, spread=0.1).text
     assert "expected to lose less than 1 % of its right answers." in small
+
+
+@pytest.mark.parametrize(
+    ("answers", "level"),
+    [
+        (Answers(400, 300, lost=3, gained=2), "low"),
+        (Answers(400, 300, lost=15, gained=3), "moderate"),
+        (Answers(400, 300, lost=60, gained=5), "high"),
+        # few samples without a change prove little
+        (Answers(30, 30, lost=0, gained=0), "moderate"),
+        (Answers(60, 50, lost=0, gained=0), "low"),
+    ],
+)
+@pytest.mark.parametrize("spread", [0.01, 0.9])
+@pytest.mark.parametrize("source", ["synthetic", "noise"])
+def test_answers_to_labelled_samples_alone_decide(answers, level, spread, source):
+    inputs = ComparisonInputs(source, {"0 to 1": []}, ("the range is a guess",))
+    risk = assess(
+        {"0 to 1": comparison(0.5, 0.5, spread)},
+        inputs,
+        9.0,
+        unchanged=False,
+        answers=answers,
+    )
+    assert risk.level == level
+    assert risk.expected_loss == answers.loss
+    assert f"{answers.right} right answers to the {answers.count} labelled" in risk.text
+    assert "guess" not in risk.text
+
+
+def test_an_original_without_a_right_answer_is_judged_by_its_outputs():
+    inputs = {"0 to 1": comparison(0.1, 0.9, 0.9)}
+    answers = Answers(20, 0, lost=0, gained=0)
+    risk = assess(inputs, SYNTHETIC, 0.01, unchanged=False, answers=answers)
+    assert risk.level == "high"
+    assert "outputs differ" in risk.text
+
+
+def test_outputs_that_vary_little_about_a_large_mean_count_by_their_variation():
+    """As those of a regression: a constant is near in size, and tells nothing apart."""
+    risk = risk_of(0.01, spread=0.9)
+    assert risk.level == "high"
+    assert "1.0 % of their size, and by 90.0 % of their variation" in risk.text
+    assert risk_of(0.01, spread=0.05).level == "low"
 
 
 def test_other_models_have_no_expected_loss():

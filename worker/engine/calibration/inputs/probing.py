@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from convpress.calibration import InputValues
-from worker.engine.calibration.class_scores import class_scores
+from worker.engine.calibration.class_scores import class_scores, scores_of
 from worker.engine.calibration.harness import Harness, WeakCalibrationError
 from worker.engine.calibration.inputs.distil import statistics_mismatch
 from worker.engine.calibration.inputs.generators import Generator, remembered
 from worker.engine.calibration.inputs.ranges import (
     ValueRange,
+    are_told_apart,
     plausible_by_scores,
     ranges_by_scores,
     stated_range,
@@ -39,6 +40,8 @@ _HOPELESS_MISMATCH = 8.0
 _PLAUSIBLE_MISMATCH = 2.0
 # The mean over a model's normalisations: trained ones are an order of magnitude below.
 _MOST_MISMATCH = 1.0
+# The same of samples: real ones are an order of magnitude below, and black images above.
+_MOST_MISMATCH_OF_SAMPLES = 0.4
 _NOT_FINITE = "NaN or infinity"
 _CONSTANT = "the same outputs whatever the inputs"
 
@@ -303,12 +306,44 @@ def least_mismatch(harness: Harness, trials: Trials) -> float:
     return min(mismatches, default=math.inf)
 
 
+def doubt_of_samples(harness: Harness, batches: Sequence[Batch]) -> str | None:
+    """Return why samples may be unlike the inputs that the model was trained on; None if they fit.
+
+    They give the statistics that the model stores; or a classifier that stores none tells them
+    apart. Samples in a wrong range of values do neither. Of few samples that run together the
+    statistics tell nothing.
+    """
+    together = [len(batch[harness.image_names[0]]) for batch in batches]
+    if sum(together) < _FEW_IMAGES:
+        return None
+    if harness.program.normalises:
+        mismatch = _mismatch(harness, batches)
+        if min(together) < _FEW_IMAGES or mismatch <= _MOST_MISMATCH_OF_SAMPLES:
+            return None
+        return "the samples do not give the statistics that the model stores"
+    tables = [_scores(harness, batch) for batch in batches]
+    scores = [table for table in tables if table is not None]
+    if not scores or are_told_apart(torch.cat(scores)):
+        return None
+    return "the model hardly tells the samples apart"
+
+
 @torch.no_grad()
+def _scores(harness: Harness, batch: Batch) -> Tensor | None:
+    """Return the class scores of a batch; None of a model that is no classifier."""
+    return scores_of(run(harness.program, batch))
+
+
 def _mean_mismatch(
     harness: Harness, trials: Trials, values: ValueRange, count: int
 ) -> float:
+    """Return the mismatch of images in a range."""
+    return _mismatch(harness, _images(harness, trials.generator, values, count))
+
+
+@torch.no_grad()
+def _mismatch(harness: Harness, batches: Sequence[Batch]) -> float:
     """Return the distance of images' statistics to the stored ones, the mean over all of these."""
-    batches = _images(harness, trials.generator, values, count)
     mismatches = [
         float(statistics_mismatch(harness.program, batch)) for batch in batches
     ]

@@ -152,6 +152,15 @@ def tells_apart(scores: Mapping[ValueRange, Tensor]) -> bool:
     return max(_information(scores).values()) >= _LEAST_INFORMATION
 
 
+def are_told_apart(scores: Tensor) -> bool:
+    """Whether a classifier tells images with these log-probabilities `(images, classes)` apart.
+
+    The scores have to be plausible too: in far too large a range they are not.
+    """
+    is_plausible = bool(scores.std() <= _PLAUSIBLE_DEVIATION)
+    return is_plausible and _mutual_information(scores) >= _LEAST_INFORMATION
+
+
 def _within_share(
     scores: Mapping[ValueRange, Tensor], share: float
 ) -> tuple[ValueRange, ...]:

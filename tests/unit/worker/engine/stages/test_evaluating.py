@@ -36,6 +36,11 @@ def test_top_one_is_measured_before_and_after(tmp_path, name):
     )  # without a calibration the budget costs something
     assert evaluation.loss == pytest.approx(evaluation.before - evaluation.after)
     assert list(report)[3] == "evaluation"
+    # without a calibration nothing else tells the level
+    assert report["risk"]["level"] == "high"
+    assert report["risk"]["expected_loss"]["expected"] == pytest.approx(
+        evaluation.loss / evaluation.before, abs=1e-6
+    )
 
 
 def test_a_fixed_batch_is_filled_and_the_rest_not_counted(tmp_path):

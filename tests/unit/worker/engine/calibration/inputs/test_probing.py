@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
-from digits import MODELS
+from digits import MODELS, split
 from support.engine.calibrations import (
     RNG,
     SMALL,
@@ -23,6 +24,7 @@ from worker.engine.calibration.inputs import probing
 from worker.engine.calibration.inputs.dead_leaves import dead_leaves
 from worker.engine.calibration.inputs.generators import softened
 from worker.engine.calibration.inputs.ranges import known_ranges
+from worker.engine.calibration.inputs.real_samples import real_batches
 from worker.engine.calibration.run_size import build_harness
 from worker.engine.calibration.statistics.covariance import MomentRecorder
 from worker.engine.formats import open_model
@@ -128,6 +130,20 @@ def test_a_stated_range_is_doubted_where_others_fit_the_model_far_better(
     if not is_right:
         assert plausible[:2] == [own, "0 to 1"]
         assert "fits values of 0 to 1" in probed.doubt
+
+
+@pytest.mark.parametrize("name", ["plain.onnx", "batchnorm_bn.onnx"])
+@pytest.mark.parametrize(("scale", "fits"), [(1, True), (255, False), (1 / 255, False)])
+def test_samples_in_another_range_than_the_model_was_trained_on_are_doubted(
+    name, scale, fits
+):
+    _, (images, _) = split()
+    model = open_model("onnx", MODELS / name)
+    harness = build_harness(model.program(), model.inputs, model.bind(None), SMALL)
+    [image] = harness.images
+    batches = real_batches(harness, {image.name: images[:12] * np.float32(scale)}, 64)
+    doubt = probing.doubt_of_samples(harness, batches)
+    assert (doubt is None) == fits
 
 
 def test_a_stated_mean_that_does_not_fit_the_channels_is_refused():
