@@ -20,7 +20,7 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
     ("arguments", "request_json"),
     [
         (
-            ["worker.offline"],
+            ["worker.offline_answer"],
             {
                 "command": "inspect",
                 "model": str(MODELS / "plain.onnx"),
