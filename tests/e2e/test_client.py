@@ -1,7 +1,6 @@
 """The client over the running service, also where the line to it breaks."""
 
 import hashlib
-import inspect
 import uuid
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -227,12 +226,3 @@ def test_another_server_is_told_from_the_service(address):
         for _ in range(2):
             with pytest.raises(Unavailable, match="not as the service does"):
                 client.list()
-
-
-def test_both_clients_have_the_same_calls():
-    calls = lambda kind: {  # noqa: E731
-        name: inspect.signature(call)
-        for name, call in inspect.getmembers(kind, inspect.isfunction)
-        if not name.startswith("_") and "close" not in name
-    }
-    assert calls(Client) == calls(AsyncClient)
