@@ -16,7 +16,7 @@ from convpress.report import Inspection, Report
 
 # Isolated: neither the working directory nor PYTHONPATH can put another `app` or `worker` before
 # ours.
-_ENGINE = (sys.executable, "-I", "-m", "worker.offline")
+_ENGINE = (sys.executable, "-I", "-m", "worker.offline_answer")
 ENGINE_PACKAGES = (
     "torch",
     "onnx",

@@ -1,14 +1,7 @@
-"""Compression and inspection without the service: the same engine, sandboxed in the same way.
+"""Compression and inspection without the service: the same engine, sandboxed in the same way."""
 
-`python -m worker.offline` does it for `convpress.compress` and `convpress.inspect`: one JSON
-request on standard input, one JSON answer on standard output. They run it as a process of its own,
-because the caller's project may have packages that are called `app` or `worker` too.
-"""
-
-import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from app.logging import configure_logging
 from app.settings import get_settings
 from convpress.bundling import bundled
 from convpress.formats import Format
@@ -309,10 +301,6 @@ def _read_by(request: Request) -> tuple[str | None, ...]:
     )
 
 
-def _path(text: str | None) -> Path | None:
-    return None if text is None else Path(text)
-
-
 def _absolute(path: Path | None) -> str | None:
     return None if path is None else str(path.absolute())
 
@@ -346,59 +334,3 @@ def _write(target: Path, fill: Callable[..., object]) -> None:
         except BaseException:
             Path(part.name).unlink(missing_ok=True)
             raise
-
-
-def main() -> None:
-    """Answer one JSON request from standard input on standard output.
-
-    The request is `{"command": "compress" or "inspect", ...}`; the answer has one member: `account`
-    (a report or an inspection), `refusal` (the members of a `Refusal`) or `lost` (a sentence).
-    """
-    # Without this, structlog writes to standard output, into the answer.
-    configure_logging(get_settings().log_level)
-    request = json.load(sys.stdin)
-    try:
-        answer: dict[str, object] = {"account": _answer(request)}
-    except RefusedError as error:
-        answer = {"refusal": error.members}
-    except (LostError, doctor.SandboxIncomplete, doctor.DeviceMissing) as error:
-        answer = {"lost": str(error)}
-    json.dump(answer, sys.stdout)
-
-
-def _answer(request: dict[str, Any]) -> dict[str, Any]:
-    model = Path(request["model"])
-    if request["command"] == "inspect":
-        content, _ = inspect(model, request["input_shape"])
-        account: dict[str, Any] = json.loads(content)
-        return account
-    samples = _path(request["samples"])
-    evaluation = _path(request["evaluation"])
-    rank = request["rank"]
-    scorer = read_scorer(
-        request["evaluate"],
-        lower_is_better=request["lower_is_better"],
-        seconds=request["evaluate_seconds"],
-    )
-    job = OfflineJob(
-        options=read_options(
-            request["fields"],
-            samples,
-            needs_budget=rank is None,
-            evaluation=evaluation,
-            scorer=scorer,
-        ),
-        samples=samples,
-        evaluation=evaluation,
-        scorer=scorer,
-        form=request["form"],
-        rank=rank,
-        cost_table=_path(request["cost_table"]),
-        device=request["device"],
-    )
-    report = compress(model, Path(request["output"]), None, job)
-    return report.model_dump()
-
-
-if __name__ == "__main__":
-    main()

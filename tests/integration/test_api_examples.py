@@ -48,17 +48,6 @@ def test_the_command_lines_work_in_order(api, description, tmp_path):
     assert json.loads(run(lines[3])) == {"keep": 0.47}
 
 
-def test_the_description_names_the_services_own_address_and_leads_back_to_its_pages(
-    api, description
-):
-    address = str(api.http.base_url).rstrip("/")
-    assert description["servers"] == [{"url": address}]
-    assert f"]({address}/)" in description["info"]["description"]
-    other = api.http.get("/openapi.json", headers={"Host": "localhost:9"}).json()
-    assert other["servers"] == [{"url": "http://localhost:9"}]
-    assert address not in other["info"]["description"]
-
-
 def test_every_webhook_is_described_with_the_job_that_it_brings(description):
     assert description["openapi"].startswith("3.1")
     assert set(description["webhooks"]) == {event.name for event in EVENTS}

@@ -55,17 +55,6 @@ def test_the_frontier_has_the_points_of_the_report_and_the_budget_that_varies(
         assert [point.macs for point in client.frontier(job_id)] == [300, 1000]
 
 
-@pytest.mark.parametrize(
-    "report", [b"{}", b'{"budget": {}, "frontier": [{}]}', b"x", b" " * 2**22]
-)
-def test_a_report_that_cannot_be_read_is_told_with_the_way_to_it(
-    api, succeeded, report
-):
-    response = api.http.get(f"/jobs/{succeeded(report)}/frontier")
-    assert (response.status_code, response.json()["code"]) == (409, "report_unreadable")
-    assert "/report" in response.json()["detail"]
-
-
 def test_a_client_reads_the_points_of_a_large_report_from_it(api, succeeded):
     report = json.dumps({"budget": {}, "frontier": POINTS}).encode() + b" " * 2**22
     with Client(str(api.http.base_url)) as client:
@@ -73,20 +62,6 @@ def test_a_client_reads_the_points_of_a_large_report_from_it(api, succeeded):
             0.3,
             1.0,
         ]
-
-
-def test_a_report_that_changed_on_its_disk_is_not_read(api, succeeded):
-    job_id = succeeded(json.dumps({"budget": {}, "frontier": POINTS}).encode())
-    (file,) = [
-        path
-        for path in (api.data_dir / "storage" / "artifacts" / job_id).iterdir()
-        if b"frontier" in path.read_bytes()
-    ]
-    file.write_bytes(file.read_bytes().replace(b"300", b"301"))
-    response = api.http.get(f"/jobs/{job_id}/frontier")
-    assert (response.status_code, response.json()["code"]) == (410, "file_damaged")
-    file.unlink()
-    assert api.http.get(f"/jobs/{job_id}/frontier").json()["code"] == "file_gone"
 
 
 def test_a_job_without_a_report_has_no_frontier(api):

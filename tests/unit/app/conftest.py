@@ -1,15 +1,24 @@
 """The application in this process, with settings and a migrated database of one test's own."""
 
+from datetime import timedelta
+
 import anyio
 import httpx
 import pytest
+from fastapi import FastAPI
 from sqlalchemy.orm import Session
 from support.service.databases import put_migrated_database
+from support.service.job_history import add
 
 from app.auth import rate_limit
-from app.db.session import get_engine
+from app.db.models import Model, Worker
+from app.db.session import get_engine, now
+from app.errors import install
+from app.http.request_context import RequestContext
 from app.main import create_app
 from app.settings import get_settings
+from app.stats import counters
+from app.stats.request_counts import RequestCounts
 
 
 @pytest.fixture
@@ -108,3 +117,65 @@ def unread_body():
         yield b""
 
     return {"content": body()}
+
+
+@pytest.fixture
+def answer(client_of):
+    """The answer to a call that raises an error, or that returns the result of a function."""
+
+    def call(error, **options):
+        app = FastAPI()
+        app.state.request_counts = RequestCounts()
+        install(app)
+        app.add_middleware(RequestContext)
+
+        @app.get("/call")
+        def fail():
+            if isinstance(error, Exception):
+                raise error
+            return error()
+
+        return client_of(app).get("/call", **options)
+
+    return call
+
+
+@pytest.fixture
+def filled(session):
+    """A database with jobs in all states, and workers."""
+    add(session, "queued", age=30)
+    add(session, "queued", age=90)
+    held = add(
+        session,
+        "running",
+        lease_owner="host:7:x",
+        lease_expires_at=now(session) + timedelta(seconds=30),
+    )
+    add(
+        session,
+        "running",
+        lease_owner="lost:8:x",
+        lease_expires_at=now(session) - timedelta(seconds=30),
+    )
+    add(
+        session,
+        "succeeded",
+        owner="ann",
+        artifact_bytes=70,
+        macs_before=100,
+        macs_after=40,
+    )
+    add(session, "failed", owner="ann", code="budget_unreachable")
+    add(session, "failed", code="worker_lost", age=7200)
+    add(session, "cancelled", age=50 * 3600)
+    at = held.created_at
+    session.get_one(Model, "a" * 64).analysis_bytes = 300
+    session.add(Worker(name="host:7", slots=2, started_at=at, seen_at=at))
+    session.add(
+        Worker(name="gone:9", slots=2, started_at=at, seen_at=at - timedelta(hours=1))
+    )
+    counters.add(
+        session, counters.of_success(60, {"loading": 0.3, "factoring": 7000.0})
+    )
+    counters.add(session, counters.of_success(40, {"loading": 0.1}))
+    session.commit()

@@ -9,13 +9,9 @@ import pytest
 from support.service import fake_engine
 from support.service.callers import FORM, HTML
 
-from app.dashboard import comparison_columns, job_report
-from app.dashboard.comparison_columns import COLUMNS, SummarisedJob
-from app.db.models import Job
 from app.db.session import transaction
 from app.jobs import commands
 from app.storage import artifact_key, get_storage
-from convpress.report import Report
 from worker.jobs import results
 
 
@@ -85,22 +81,6 @@ def test_csv_has_exact_figures_and_runs_no_formula(client):
         ["id", "filename", "budget", "kept", "measured"],
         [job, "'=1+1;'+2.onnx", "0.5", "0.123456789", "0.01"],
     ]
-
-
-@pytest.mark.parametrize("descending", [False, True])
-def test_jobs_without_a_figure_come_last(descending):
-    parsed = Report.model_validate(report())
-    rows = [
-        SummarisedJob(Job(), None),
-        SummarisedJob(Job(), job_report.summary(parsed)._replace(measured=0.2)),
-        SummarisedJob(Job(), job_report.summary(parsed)._replace(measured=None)),
-        SummarisedJob(Job(), job_report.summary(parsed)._replace(measured=0.1)),
-    ]
-    ordered = comparison_columns.ordered(
-        rows, COLUMNS["measured"], descending=descending
-    )
-    measured = [row.summary and row.summary.measured for row in ordered]
-    assert measured == ([0.2, 0.1] if descending else [0.1, 0.2]) + [None, None]
 
 
 def test_the_latency_of_a_busy_host_is_that_of_the_processor(client):

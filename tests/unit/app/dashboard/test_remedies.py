@@ -2,9 +2,7 @@
 
 import pytest
 
-from app.dashboard.advice import advice
 from app.dashboard.remedies import change_helps, retry_helps, suggested_fields
-from convpress.refusal import Code
 
 UNREACHABLE = {
     "code": "budget_unreachable",
@@ -35,18 +33,6 @@ def test_an_error_is_worth_another_try_or_not(code, as_it_is, with_changes):
 
 def test_a_cancelled_job_may_run_again():
     assert retry_helps(None)
-
-
-@pytest.mark.parametrize("code", Code)
-def test_every_failure_of_a_job_comes_with_advice_or_says_enough(code):
-    # The form of factorisation is an option of the command line alone, and these name the field.
-    self_explaining = {
-        Code.BUDGET_MISSING,
-        Code.FORM_INVALID,
-        Code.MODEL_MISSING,
-        Code.LABELS_INVALID,
-    }
-    assert advice(code) or code in self_explaining
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 import shutil
 import socket
-import subprocess
-import sys
 import time
 import uuid
 
@@ -101,52 +99,6 @@ def test_a_message_is_not_given_to_a_second_worker_while_a_job_may_still_run():
     assert options["visibility_timeout"] >= 2 * settings.job_timeout_seconds
 
 
-MESSAGES = 300
-
-SEND = """
-import sys; from pathlib import Path; from celery import Celery
-from app.queue.celery_client import celery_options; from app.settings import Settings
-client = Celery(set_as_current=False)
-client.conf.update(celery_options(Settings(data_dir=Path(sys.argv[1]))))
-for number in range(int(sys.argv[2])):
-    client.send_task("any", [number])
-"""
-
-RECEIVE = """
-import sys; from pathlib import Path; from celery import Celery
-from app.queue.celery_client import celery_options; from app.settings import Settings
-client = Celery(set_as_current=False)
-client.conf.update(celery_options(Settings(data_dir=Path(sys.argv[1]))))
-with client.connection_for_read() as connection:
-    waiting, taken = connection.SimpleQueue("convpress"), 0
-    while True:
-        is_all_sent = Path(sys.argv[1], "all-sent").exists()
-        try:
-            waiting.get(timeout=0.5).ack()
-            taken += 1
-        except waiting.Empty:
-            if is_all_sent:
-                break
-print(taken)
-"""
-
-
-def test_folder_messages_come_whole_and_once_among_many_processes(tmp_path):
-    def start(code):
-        command = [sys.executable, "-c", code, str(tmp_path), str(MESSAGES)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-    senders = [start(SEND), start(SEND)]
-    receivers = [start(RECEIVE), start(RECEIVE)]
-    for process in senders:
-        process.communicate(timeout=120)
-    (tmp_path / "all-sent").touch()
-    outputs = [process.communicate(timeout=120)[0] for process in receivers]
-    assert [process.returncode for process in senders + receivers] == [0, 0, 0, 0]
-    assert sum(map(int, outputs)) == MESSAGES * len(senders)
-    assert not list(tmp_path.rglob("*.msg"))
-
-
 @pytest.mark.parametrize("broker", ["folder", "redis"])
 def test_the_backlog_is_what_waits_at_the_broker(configure, request, broker):
     configure(
@@ -165,13 +117,3 @@ def test_the_backlog_is_what_waits_at_the_broker(configure, request, broker):
 def test_the_backlog_of_a_broker_that_is_down_is_unknown(configure):
     configure(broker_url="redis://127.0.0.1:1/0")
     assert celery_client.backlog() is None
-
-
-def test_the_folder_holds_messages_alone_so_that_a_killed_process_leaves_no_half_table(
-    settings,
-):
-    assert celery_client.enqueue(uuid.uuid4())
-    files = [
-        path for path in (settings.data_dir / "broker").rglob("*") if path.is_file()
-    ]
-    assert [path.suffix for path in files] == [".msg"]

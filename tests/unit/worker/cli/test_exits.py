@@ -3,7 +3,11 @@
 import sys
 
 import pytest
+from support.service.rendering import example_job
 
+from app.errors import document
+from convpress import JobFailed
+from convpress.schemas import Problem
 from worker.cli import exits
 
 
@@ -32,3 +36,24 @@ def test_a_missing_extra_is_named_with_what_to_install(monkeypatch, capsys):
     message = capsys.readouterr().err
     assert "this command needs celery: " in message
     assert "pip install 'convpress[server,engine]'" in message
+
+
+@pytest.mark.parametrize(
+    ("problem", "status"),
+    [(None, 5), ("budget_unreachable", 1), ("engine_error", 3), ("job_timeout", 3)],
+)
+def test_a_job_that_made_nothing_ends_the_command_line_by_its_reason(
+    capsys, problem, status
+):
+    error = problem and Problem.model_validate(
+        document({"code": problem, "detail": "so it is"}, "/jobs")
+    )
+    with pytest.raises(SystemExit) as ended:
+        exits.end_failed(
+            JobFailed(
+                example_job().model_copy(update={"state": "failed", "error": error})
+            ),
+            json=False,
+        )
+    assert ended.value.code == status
+    assert capsys.readouterr().err.startswith(problem or "the job has failed")

@@ -7,16 +7,6 @@ import pytest
 
 from app.auth import keys
 from app.db.session import transaction
-from app.settings import get_settings
-
-
-@pytest.fixture
-def data_dir(tmp_path, monkeypatch):
-    monkeypatch.setenv("CONVPRESS_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.delenv("CONVPRESS_DATABASE_URL", raising=False)
-    get_settings.cache_clear()
-    yield tmp_path / "data"
-    get_settings.cache_clear()
 
 
 def test_keys_are_made_listed_and_revoked(run, data_dir):
@@ -39,56 +29,6 @@ def test_keys_are_made_listed_and_revoked(run, data_dir):
     assert run("keys", "revoke", number).exit_code == 1
     assert run("keys", "create", "ann", "--scope", "root").exit_code == 2
     assert run("keys", "create", "a b").exit_code == 2
-
-
-@pytest.mark.parametrize(
-    "command",
-    [["create", "ann"], ["list"], ["revoke", "0" * 16]],
-    ids=lambda parts: parts[0],
-)
-def test_keys_create_no_database_unless_that_is_asked_for(run, data_dir, command):
-    done = run("keys", *command)
-    assert done.exit_code == 2
-    assert f"sqlite:///{data_dir}/convpress.db" in done.stderr
-    assert "CONVPRESS_DATABASE_URL" in done.stderr
-    assert not data_dir.exists()
-
-
-def test_a_file_without_tables_is_no_database(run, data_dir):
-    data_dir.mkdir()
-    (data_dir / "convpress.db").touch()
-    assert run("keys", "list").exit_code == 2
-    assert (data_dir / "convpress.db").read_bytes() == b""
-
-
-def test_keys_name_their_database_without_its_password(
-    run, data_dir, monkeypatch, postgres_url
-):
-    address = postgres_url.partition("@")[2]
-    user = "postgresql+psycopg://postgres"
-    url = f"{user}:s3cret@{address}?application_name=h1dden"
-    monkeypatch.setenv("CONVPRESS_DATABASE_URL", url)
-    get_settings.cache_clear()
-    refused = run("keys", "create", "ann")
-    assert refused.exit_code == 2
-    created = run("keys", "create", "ann", "--create")
-    assert created.exit_code == 0, created.output
-    assert run("keys", "create", "bob").exit_code == 0
-    for done in (refused, created):
-        assert f"{user}:***@{address}" in done.stderr
-        assert "s3cret" not in done.output
-        assert "h1dden" not in done.output
-    assert "database" not in created.stdout
-
-
-def test_a_database_that_does_not_answer_is_named(run, data_dir, monkeypatch):
-    url = "postgresql+psycopg://ann:s3cret@127.0.0.1:1/none"
-    monkeypatch.setenv("CONVPRESS_DATABASE_URL", url)
-    get_settings.cache_clear()
-    done = run("keys", "list")
-    assert done.exit_code == 4
-    assert "ann:***@127.0.0.1:1/none" in done.stderr
-    assert "s3cret" not in done.output
 
 
 def test_a_key_expires_after_days_or_at_the_end_of_a_day(run, data_dir):

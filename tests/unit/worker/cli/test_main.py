@@ -5,12 +5,8 @@ that users know.
 import os
 import subprocess
 import sys
-from dataclasses import fields
 
 import pytest
-
-from app.settings import Settings, get_settings
-from convpress.limits import Limits
 
 
 @pytest.mark.parametrize(
@@ -51,16 +47,6 @@ def test_a_model_that_is_not_there_is_wrong_usage(run, tmp_path):
     assert run("inspect", tmp_path).exit_code == 2
 
 
-@pytest.mark.parametrize("command", ["serve", "worker", "demo"])
-def test_a_setting_that_is_wrong_is_named(run, monkeypatch, command):
-    monkeypatch.setenv("CONVPRESS_LEASE_SECONDS", "-1")
-    get_settings.cache_clear()
-    done = run(command)
-    get_settings.cache_clear()
-    assert done.exit_code == 2
-    assert "CONVPRESS_LEASE_SECONDS: " in done.stderr
-
-
 def test_the_command_starts_without_what_it_does_not_need():
     heavy = {"celery", "fastapi", "sqlalchemy", "httpx"}
     code = f"import sys, worker.cli.main; print({heavy} & set(sys.modules))"
@@ -72,17 +58,6 @@ def test_the_command_starts_without_what_it_does_not_need():
         env=os.environ,
     )
     assert done.stdout.strip() == "set()"
-
-
-def test_every_setting_is_listed_with_its_default(run):
-    done = run("serve", "--settings")
-    assert done.exit_code == 0
-    for name in Settings.model_fields:
-        assert f"CONVPRESS_{name.upper()}" in done.stdout
-    for limit in fields(Limits):
-        assert f"CONVPRESS_LIMITS__{limit.name.upper()}={limit.default}" in done.stdout
-    assert "CONVPRESS_WEBHOOK_SECRET=unset" in done.stdout
-    assert "--settings" in run("serve", "--help").stdout
 
 
 @pytest.mark.parametrize(

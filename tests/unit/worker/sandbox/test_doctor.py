@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from support.sandboxing import needs_landlock, needs_seccomp
 
 from app.settings import Settings
 from worker.sandbox import doctor, launcher
@@ -49,3 +50,9 @@ def test_the_doctor_says_what_the_kernel_and_the_user_mean(monkeypatch):
     assert root.startswith("this process runs as root")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert len(doctor.notes()) == 2
+
+
+@needs_landlock
+@needs_seccomp
+def test_all_promises_hold_here():
+    assert [check for check in doctor.examine() if not check.holds] == []

@@ -95,12 +95,6 @@ def test_a_compressed_program_is_read(path):
     assert read_archive(path).members[PROGRAM].deflated
 
 
-def test_a_text_beside_the_program_is_let_through(path):
-    path.write_bytes(with_members({"extra/notes.txt": b"some notes"}))
-    require_safe(path, "pt2", Limits())
-    assert [member.name for member in read_archive(path).extras] == ["extra/notes.txt"]
-
-
 @pytest.mark.parametrize("missing", [SAMPLES, WEIGHTS, CONSTANTS, "archive_version"])
 def test_a_missing_member_is_named(path, missing):
     refusal = refusal_of(path, with_members({missing: None}))

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convpress.gate.archive import Member
-from convpress.gate.pt2.tensor_schema import DTYPES
-from convpress.gate.pt2.tensors import CONSTANTS, WEIGHTS, item_bytes, stored_tensors
+from convpress.gate.pt2.tensors import CONSTANTS, WEIGHTS, stored_tensors
 from convpress.limits import Limits
 from convpress.refusal import Refusal
 
@@ -66,11 +65,6 @@ def test_a_tensor_is_read():
     assert (tensor.sizes, tensor.strides, tensor.storage_offset) == ((2, 3), (3, 1), 0)
     assert tensor.is_parameter
     assert tensor.requires_grad
-
-
-def test_types_are_those_of_torch():
-    for name, size in DTYPES.values():
-        assert getattr(torch, name).itemsize == size == item_bytes(name)
 
 
 @given(

@@ -1,28 +1,13 @@
 """Jobs in tables: lists fit a terminal, and say what each job is for."""
 
-import json
+from support.service.rendering import example_job, shown
 
-from rich.console import Console
-
-from convpress.schemas import AdviceSummary, Job
+from convpress.schemas import AdviceSummary
 from worker.cli import render
 
 
-def example():
-    return Job.model_validate_json(
-        json.dumps(Job.model_config["json_schema_extra"]["example"])
-    )
-
-
-def shown(table, width=160):
-    console = Console(width=width, force_terminal=True, color_system=None)
-    with console.capture() as capture:
-        console.print(table)
-    return capture.get()
-
-
 def test_a_list_of_jobs_fits_80_columns_and_keeps_ids_whole():
-    job = example()
+    job = example_job()
     long = job.model.model_copy(
         update={"filename": "a_very_long_name_of_a_network" * 3 + ".onnx"}
     )
@@ -36,7 +21,7 @@ def test_a_list_of_jobs_fits_80_columns_and_keeps_ids_whole():
 
 def test_a_job_of_advice_shows_the_advice_in_the_place_of_a_budget():
     advice = AdviceSummary(choice=None, text="Leave the model as it is.")
-    job = example().model_copy(
+    job = example_job().model_copy(
         update={"kind": "advice", "advice": advice, "result": None}
     )
     text = shown(render.job(job))

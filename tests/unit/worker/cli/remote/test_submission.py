@@ -1,0 +1,26 @@
+"""A model goes to the service and comes back, with bars on standard error alone."""
+
+from worker.cli.remote import submission
+from worker.cli.remote.submission import Submission
+
+
+def test_a_job_is_named_before_it_is_waited_for(service, tmp_path, capsys):
+    target = tmp_path / "net.onnx"
+    job, report = submission.submit_and_wait(
+        service, Submission(tmp_path / "m", "0.5", target, "key"), {}, quiet=False
+    )
+    assert (job, report.sites[0].name) == (service.known, "conv1")
+    assert service.options_of("submit") == {"idempotency_key": "key"}
+    names = [name for name, _, _ in service.calls]
+    assert names == ["submit", "wait", "download", "report"]
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert f"job {job.id}" in captured.err
+    assert "upload" in captured.err
+    assert target.read_bytes() == b"artifact"
+
+
+def test_quiet_writes_nothing(service, tmp_path, capsys):
+    assert submission.wait_with_bar(service, service.known, quiet=True) is service.known
+    submission.download_with_bar(service, service.known, tmp_path / "n", quiet=True)
+    assert capsys.readouterr() == ("", "")
