@@ -35,6 +35,7 @@ def test_an_output_that_is_not_named_lies_beside_the_model(model):
         ("net.onnx", None, "overwrite the model"),
         ("link.onnx", None, "overwrite the model"),
         (None, "net.onnx", "overwrite the model"),
+        (None, "no/such/report.json", "does not exist"),
         ("same", "same", "it is the output as well"),
         (".", None, "is a folder"),
         ("no/such/folder.onnx", None, "does not exist"),
