@@ -17,11 +17,11 @@ from convpress.refusal import Refusal
 from convpress.report import Report
 from convpress.report.advice import Advice, AdvisedOption
 from convpress.text.quantities import percent
-from worker.engine import report as report_file
 from worker.engine.formats import adapter_of, load_runner, open_model, readable
 from worker.engine.model import Inputs, Runner
 from worker.engine.numerics.random_inputs import random_inputs
 from worker.engine.progress import Emit
+from worker.engine.report import file
 from worker.engine.request import Request
 from worker.engine.stages.opening import bound
 from worker.engine.timing import time_in_turn
@@ -98,7 +98,7 @@ def advise(request: Request, emit: Emit, compress: Compress) -> None:
         choice=choice,
         text=text,
     )
-    report_file.write(request.report, asdict(advice))
+    file.write(request.report, asdict(advice))
 
 
 def chosen(

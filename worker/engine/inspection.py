@@ -7,8 +7,8 @@ from typing import Any
 from convpress import report as records
 from convpress.budgets import FLOPS_PER_MAC
 from convpress.refusal import Refusal
-from worker.engine import report
 from worker.engine.model import CostProfile, Model, OpenedModel, Restored
+from worker.engine.report import account
 from worker.engine.request import Request
 
 
@@ -20,10 +20,10 @@ def without_costs(
     `restored` is what a job would turn back into floats.
     """
     record = records.Inspection(
-        restored=report.restored(restored),
+        restored=account.restored(restored),
         format=request.format,
-        inputs=report.tensors(model.inputs),
-        outputs=report.tensors(model.outputs),
+        inputs=account.tensors(model.inputs),
+        outputs=account.tensors(model.outputs),
         parameters=model.parameters,
         bytes=Path(request.model).stat().st_size,
         macs=None,
@@ -45,17 +45,17 @@ def with_costs(request: Request, opened: OpenedModel) -> dict[str, Any]:
     is_known = not missing or profile.macs > 0
     record = records.Inspection(
         account_complete=not profile.unaccounted,
-        unaccounted=report.unaccounted(profile),
-        restored=report.restored(opened.restored),
+        unaccounted=account.unaccounted(profile),
+        restored=account.restored(opened.restored),
         format=request.format,
-        inputs=report.inputs(model.inputs, opened.shapes),
-        outputs=report.tensors(model.outputs),
+        inputs=account.inputs(model.inputs, opened.shapes),
+        outputs=account.tensors(model.outputs),
         parameters=model.parameters,
         bytes=Path(request.model).stat().st_size,
         macs=profile.macs if is_known else None,
         courses=list(profile.execution_paths) if is_known else [],
-        sites=report.inspected_sites(profile),
-        uncounted=report.uncounted(profile),
+        sites=account.inspected_sites(profile),
+        uncounted=account.uncounted(profile),
         missing=missing,
     )
     return _members(record)
@@ -77,5 +77,5 @@ def unsettled(profile: CostProfile) -> str | None:
 def _members(record: records.Inspection) -> dict[str, Any]:
     """Return the members of an inspection, with those that are for readers of the file alone."""
     flops = None if record.macs is None else FLOPS_PER_MAC * record.macs
-    further = {"flops": flops, "convention": report.CONVENTION}
+    further = {"flops": flops, "convention": account.CONVENTION}
     return asdict(record) | further

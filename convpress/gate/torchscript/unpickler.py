@@ -11,109 +11,35 @@ expect a few plain values.
 Source: torch/csrc/jit/serialization/unpickler.cpp.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from convpress.gate.refusals import damaged, over_limit, unsafe, unsupported
+from convpress.gate.torchscript.globals import (
+    ITEM_BYTES,
+    LISTS,
+    LONGEST_NAME,
+    REBUILD_TENSOR,
+    RESTORE_TYPE,
+    is_own,
+    require_known_global,
+)
 from convpress.gate.torchscript.source import require_safe_type
+from convpress.gate.torchscript.stand_ins import (
+    Container,
+    Global,
+    Storage,
+    Tuple,
+    depth_of,
+)
 from convpress.limits import Limits
 
-# The bytes of one number in each kind of storage.
-_ITEM_BYTES = {
-    "torch DoubleStorage": 8,
-    "torch FloatStorage": 4,
-    "torch HalfStorage": 2,
-    "torch BFloat16Storage": 2,
-    "torch LongStorage": 8,
-    "torch IntStorage": 4,
-    "torch ShortStorage": 2,
-    "torch CharStorage": 1,
-    "torch ByteStorage": 1,
-    "torch BoolStorage": 1,
-    "torch ComplexDoubleStorage": 16,
-    "torch ComplexFloatStorage": 8,
-}
-_REBUILD_TENSOR = "torch._utils _rebuild_tensor_v2"
-_REBUILD_QUANTISED = "torch._utils _rebuild_qtensor"
-_REBUILD_SPARSE = "torch._utils _rebuild_sparse_tensor"
-_RESTORE_TYPE = "torch.jit._pickle restore_type_tag"
-_LISTS = frozenset(
-    {
-        "torch.jit._pickle build_intlist",
-        "torch.jit._pickle build_doublelist",
-        "torch.jit._pickle build_boollist",
-        "torch.jit._pickle build_tensorlist",
-    }
-)
-# The classes of weights that are packed for kernels of whole numbers.
-_QUANTISED_CLASSES = tuple(
-    f"__torch__.torch.classes.{kernels}" for kernels in ("quantized", "rnn", "sparse")
-)
-# The classes of weights that optimize_for_mobile packs.
-_MOBILE_CLASSES = tuple(
-    f"__torch__.torch.classes.{backend}" for backend in ("xnnpack", "metal", "vulkan")
-)
-_FUNCTIONS = frozenset(
-    {
-        _REBUILD_TENSOR,
-        "torch._utils _rebuild_parameter",
-        "collections OrderedDict",
-        *_LISTS,
-        _RESTORE_TYPE,
-        "torch device",
-    }
-)
-# The names of the model's own classes.
-_OWN = re.compile(r"__torch__(\.[A-Za-z_][A-Za-z0-9_]*)+")
-# torch has classes of its own in C++, whose deserialisers trust what they read.
-_CLASSES_OF_TORCH = "__torch__.torch.classes."
-# No exporter writes a longer name of a storage or a type; each is looked at for every use of it.
-_LONGEST_NAME = 10_000
 _OBJECTS = frozenset({"NEWOBJ", "BUILD", "BINPERSID"})
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _INTEGERS = frozenset({"BININT", "BININT1", "BININT2", "LONG1"})
 _SIGNED = frozenset({"BININT", "LONG1"})
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _PLAIN = "texts, numbers and plain containers"
-
-
-class _Global(str):
-    """The name of a class or function."""
-
-    __slots__ = ()
-
-
-class _Container:
-    """Stands for a list, a dictionary or an object, of which only the depth matters."""
-
-    __slots__ = ("depth", "is_shared")
-
-    def __init__(self) -> None:
-        self.depth = 1
-        # There is a second reference to it: items that follow may be the container itself.
-        self.is_shared = False
-
-
-class _Tuple:
-    """Stands for a tuple, with its depth."""
-
-    __slots__ = ("depth", "values")
-
-    def __init__(self, values: Sequence[Any]) -> None:
-        self.values = values
-        self.depth = 1 + max((_depth(value) for value in values), default=0)
-
-
-class _Storage:
-    """A storage of `elements` numbers."""
-
-    __slots__ = ("elements",)
-
-    def __init__(self, elements: int) -> None:
-        self.elements = elements
-
-
 _MARK = object()
 # torch's device of tensors that have a shape and nothing else.
 _WITHOUT_NUMBERS = "meta"
@@ -170,7 +96,7 @@ class Unpickler:
         elif opcode == "EMPTY_TUPLE":
             self._push_tuple([])
         elif opcode in ("EMPTY_LIST", "EMPTY_DICT"):
-            stack.append(_Container())
+            stack.append(Container())
         elif opcode == "GLOBAL":
             stack.append(self._global(_global_name(argument)))
         elif opcode == "APPENDS":
@@ -193,7 +119,7 @@ class Unpickler:
 
     def _recall(self, number: int) -> None:
         value = self._memo[number]
-        if isinstance(value, _Container):
+        if isinstance(value, Container):
             value.is_shared = True
         self._stack.append(value)
 
@@ -208,14 +134,14 @@ class Unpickler:
     def _push_tuple(self, values: Sequence[Any]) -> None:
         if any(value is _MARK for value in values):
             raise ValueError("a mark in a tuple")
-        new = _Tuple(values)
+        new = Tuple(values)
         self._bound(new.depth)
         self._stack.append(new)
 
     def _put_items(self, items: Sequence[Any]) -> None:
         """Put keys and values, by turns, into the dictionary at the end of the stack."""
         # torch hashes a key with all that is in it.
-        if any(isinstance(key, _Tuple | _Container) for key in items[::2]):
+        if any(isinstance(key, Tuple | Container) for key in items[::2]):
             raise unsafe(
                 f"{self._name} has a key that is a container",
                 "texts and numbers as keys",
@@ -225,7 +151,7 @@ class Unpickler:
     def _put(self, items: Iterable[Any]) -> None:
         """Put items into the container at the end of the stack."""
         container = self._stack[-1]
-        if not isinstance(container, _Container):
+        if not isinstance(container, Container):
             raise TypeError("items for a value that holds none")
         # A container within itself would have no end.
         if container.is_shared:
@@ -234,7 +160,7 @@ class Unpickler:
                 "values without cycles",
             )
         for item in items:
-            container.depth = max(container.depth, 1 + _depth(item))
+            container.depth = max(container.depth, 1 + depth_of(item))
         self._bound(container.depth)
 
     def _bound(self, depth: int) -> None:
@@ -244,49 +170,29 @@ class Unpickler:
                 f"at most {self._limits.nesting}",
             )
 
-    def _global(self, name: str) -> _Global:
-        # Quantised models are honest: tell their owners what to do.
-        if name == _REBUILD_QUANTISED or name.startswith(_QUANTISED_CLASSES):
-            raise unsupported(
-                f"{self._name} holds quantised tensors, which cannot be factored",
-                "the model as it was before it was quantised",
-            )
-        if name == _REBUILD_SPARSE:
-            raise unsupported(
-                f"{self._name} holds sparse tensors, which are not supported",
-                "the model with dense tensors in their places",
-            )
-        if name.startswith(_MOBILE_CLASSES):
-            raise unsupported(
-                f"{self._name} holds weights that were packed for mobile devices",
-                "the model from before optimize_for_mobile",
-            )
-        if name not in _FUNCTIONS and name not in _ITEM_BYTES and not _is_own(name):
-            raise unsafe(
-                f"{self._name} names {name[:100]!r}",
-                "the model's own classes, tensors and plain containers",
-            )
-        return _Global(name)
+    def _global(self, name: str) -> Global:
+        require_known_global(name, self._name)
+        return Global(name)
 
-    def _call(self, opcode: str, function: Any, arguments: Any) -> _Container:  # noqa: ANN401 - stand-ins
-        if not isinstance(function, _Global):
+    def _call(self, opcode: str, function: Any, arguments: Any) -> Container:  # noqa: ANN401 - stand-ins
+        if not isinstance(function, Global):
             raise TypeError(f"{opcode} of no function")
         # torch writes a value of an enumeration as a call without a tuple.
         is_scalar = type(arguments) in (str, int, float)
-        if opcode == "REDUCE" and is_scalar and _is_own(function):
-            return _Container()
-        if not isinstance(arguments, _Tuple):
+        if opcode == "REDUCE" and is_scalar and is_own(function):
+            return Container()
+        if not isinstance(arguments, Tuple):
             raise TypeError(f"{opcode} of no arguments")
-        if opcode == "REDUCE" and function in _ITEM_BYTES:
+        if opcode == "REDUCE" and function in ITEM_BYTES:
             raise unsafe(
                 f"{self._name} calls {function[:100]!r}",
                 "calls that build tensors and plain containers",
             )
-        if function == _REBUILD_TENSOR:
+        if function == REBUILD_TENSOR:
             self._require_tensor_in_storage(arguments.values)
-        elif function == _RESTORE_TYPE:
+        elif function == RESTORE_TYPE:
             self._require_type(arguments.values)
-        result = _Container()
+        result = Container()
         result.depth = 1 + arguments.depth
         self._bound(result.depth)
         return result
@@ -294,23 +200,23 @@ class Unpickler:
     def _require_type(self, arguments: Sequence[Any]) -> None:
         """Require arguments of `restore_type_tag`: a value, and the name of a type to be parsed."""
         _, name = arguments
-        if not isinstance(name, str) or len(name) > _LONGEST_NAME:
+        if not isinstance(name, str) or len(name) > LONGEST_NAME:
             raise TypeError("a type without a name")
         # A large model has few types, each with many values.
         if name not in self._known_types:
             require_safe_type(name, self._name, self._limits)
             self._known_types.add(name)
 
-    def _storage(self, reference: Any) -> _Storage:  # noqa: ANN401 - a stand-in
+    def _storage(self, reference: Any) -> Storage:  # noqa: ANN401 - a stand-in
         """Return the storage of a reference, whose member must be large enough."""
-        if not isinstance(reference, _Tuple) or len(reference.values) < 5:
+        if not isinstance(reference, Tuple) or len(reference.values) < 5:
             raise TypeError("a reference to no storage")
         _, kind, key, device, elements, *_ = reference.values
-        is_kind = isinstance(kind, _Global) and kind in _ITEM_BYTES
-        is_key = isinstance(key, str) and len(key) <= _LONGEST_NAME
+        is_kind = isinstance(kind, Global) and kind in ITEM_BYTES
+        is_key = isinstance(key, str) and len(key) <= LONGEST_NAME
         # A truth value is an int to Python, but no number of elements.
         if not is_kind or not is_key or type(elements) is not int:
-            shown = kind[:80] if isinstance(kind, _Global) else "something else"
+            shown = kind[:80] if isinstance(kind, Global) else "something else"
             raise unsafe(
                 f"{self._name} has a storage of kind {shown!r}",
                 "storages of plain numbers",
@@ -321,7 +227,7 @@ class Unpickler:
                 "numbers",
                 "the model with its weights",
             )
-        item_bytes = _ITEM_BYTES[kind]
+        item_bytes = ITEM_BYTES[kind]
         member = f"{self._folder}/{key}"
         member_bytes = self._sizes.get(member, 0)
         storage_bytes = elements * item_bytes
@@ -329,14 +235,14 @@ class Unpickler:
             raise damaged(
                 f"a storage of {storage_bytes} bytes is in {member[:100]}, which has {member_bytes}"
             )
-        return _Storage(elements)
+        return Storage(elements)
 
     def _require_tensor_in_storage(self, arguments: Sequence[Any]) -> None:
         """Require that a tensor, of these arguments of its function, stays within its storage."""
         storage, offset, *shape = arguments[:4]
         sizes, strides = (self._axes(numbers) for numbers in shape)
         numbers = [offset, *sizes, *strides]
-        if not isinstance(storage, _Storage) or any(
+        if not isinstance(storage, Storage) or any(
             type(number) is not int for number in numbers
         ):
             raise TypeError("a tensor of no numbers")
@@ -354,7 +260,7 @@ class Unpickler:
 
     def _axes(self, numbers: Any) -> Sequence[Any]:  # noqa: ANN401 - a stand-in
         """Return the sizes or strides of a tensor, one for each axis."""
-        if not isinstance(numbers, _Tuple):
+        if not isinstance(numbers, Tuple):
             raise TypeError("a tensor of no shape")
         self._bound(len(numbers.values))
         return numbers.values
@@ -374,25 +280,10 @@ class PlainUnpickler(Unpickler):
             raise unsafe(f"{self._name} uses the pickle opcode {opcode}", _PLAIN)
         super().run(opcode, argument)
 
-    def _global(self, name: str) -> _Global:
-        if name not in _LISTS:
+    def _global(self, name: str) -> Global:
+        if name not in LISTS:
             raise unsafe(f"{self._name} names {name[:100]!r}", _PLAIN)
-        return _Global(name)
-
-
-def _is_own(name: str) -> bool:
-    r"""Return whether a global is a class of the model's own source.
-
-    >>> _is_own("__torch__.net Net"), _is_own("__torch__.torch.classes.quantized Conv2d")
-    (True, False)
-    """
-    full = name.replace(" ", ".", 1)
-    is_name = len(full) <= _LONGEST_NAME and _OWN.fullmatch(full) is not None
-    return is_name and not full.startswith(_CLASSES_OF_TORCH)
-
-
-def _depth(value: Any) -> int:  # noqa: ANN401 - a stand-in
-    return value.depth if isinstance(value, _Container | _Tuple) else 0
+        return Global(name)
 
 
 def _number(argument: bytes) -> int:

@@ -42,17 +42,24 @@ def model_bytes(
         output: the name of the output.
         weights: the constants by name.
     """
-    graph = b"".join(_message(1, _node(node)) for node in nodes)
+    graph = b""
+    for node in nodes:
+        operator = _node(node)
+        graph += _message(1, operator)
     graph += _text(2, "layer")
-    graph += b"".join(
-        _message(5, _tensor(name, array)) for name, array in weights.items()
-    )
-    graph += b"".join(
-        _message(11, _value(name, shape)) for name, shape in inputs.items()
-    )
-    graph += _message(12, _value(output, None))
+    for name, array in weights.items():
+        tensor = _tensor(name, array)
+        graph += _message(5, tensor)
+    for name, shape in inputs.items():
+        value = _value(name, shape)
+        graph += _message(11, value)
+    result = _value(output, None)
+    graph += _message(12, result)
     opset = _text(1, "") + _number(2, _OPSET)
-    return _number(1, _IR) + _message(7, graph) + _message(8, opset)
+    content = _number(1, _IR)
+    content += _message(7, graph)
+    content += _message(8, opset)
+    return content
 
 
 def _node(node: Node) -> bytes:
@@ -74,17 +81,23 @@ def _attribute(name: str, value: int | Sequence[int]) -> bytes:
 
 def _tensor(name: str, array: NDArray[np.float32]) -> bytes:
     content = b"".join(_number(1, size) for size in array.shape)
-    content += _number(2, _FLOAT) + _text(8, name)
-    return content + _message(9, array.astype("<f4").tobytes())
+    content += _number(2, _FLOAT)
+    content += _text(8, name)
+    elements = array.astype("<f4")
+    raw = elements.tobytes()
+    return content + _message(9, raw)
 
 
 def _value(name: str, shape: Sequence[int] | None) -> bytes:
     """Return a named value of float32; its shape is unknown where it is None."""
     tensor = _number(1, _FLOAT)
     if shape is not None:
-        dimensions = (_message(1, _number(1, size)) for size in shape)
-        tensor += _message(2, b"".join(dimensions))
-    return _text(1, name) + _message(2, _message(1, tensor))
+        sizes = [_number(1, size) for size in shape]
+        dimensions = [_message(1, size) for size in sizes]
+        joined = b"".join(dimensions)
+        tensor += _message(2, joined)
+    kind = _message(1, tensor)
+    return _text(1, name) + _message(2, kind)
 
 
 def _number(tag: int, value: int) -> bytes:

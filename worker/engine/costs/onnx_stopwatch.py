@@ -110,19 +110,26 @@ def _layer_model(
     """Return a model of one layer between two operators that compute nothing."""
     weight = np.full(convolution.weight_shape, 0.01, np.float32)
     axes = len(convolution.kernel)
-    edge, attributes = "Neg", {}
-    layer = Node("Gemm", ["a", "w"], ["b"], attributes={"transB": 1})
+    operator = "Gemm"
+    settings: Mapping[str, int | Sequence[int]] = {"transB": 1}
+    edge = "Neg"
+    edge_settings: Mapping[str, int | Sequence[int]] = {}
     if axes:
-        edge, attributes = "MaxPool", {"kernel_shape": [1] * axes}
-        op = "ConvTranspose" if convolution.transposed else "Conv"
-        layer = Node(op, ["a", "w"], ["b"], attributes=_attributes(convolution))
-    nodes = [Node(edge, ["x"], ["a"], "before", attributes), layer]
+        operator = "ConvTranspose" if convolution.transposed else "Conv"
+        settings = _attributes(convolution)
+        edge = "MaxPool"
+        edge_settings = {"kernel_shape": [1] * axes}
+    before = Node(edge, ["x"], ["a"], "before", edge_settings)
+    layer = Node(operator, ["a", "w"], ["b"], attributes=settings)
+    nodes = [before, layer]
     last = "b"
     if adds:
-        nodes.insert(0, Node(edge, ["z"], ["s"], "other", attributes))
-        nodes.append(Node("Add", ["b", "s"], ["sum"]))
+        other = Node(edge, ["z"], ["s"], "other", edge_settings)
+        addition = Node("Add", ["b", "s"], ["sum"])
+        nodes = [other, before, layer, addition]
         last = "sum"
-    nodes.append(Node(edge, [last], ["y"], "behind", attributes))
+    behind = Node(edge, [last], ["y"], "behind", edge_settings)
+    nodes.append(behind)
     return model_bytes(nodes, shapes, "y", {"w": weight})
 
 

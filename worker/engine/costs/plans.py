@@ -16,7 +16,9 @@ from worker.engine.numerics.convolution import Convolution
 
 _GROUPED_CHANNELS = 64
 """The most channels of one group, and of all groups where these are narrow."""
-_SIDES = (1, 2, 4, 7, 14, 28, 56, 112, 224)
+_SIDES: tuple[int, ...] = (1, 2, 4, 7, 14, 28, 56, 112, 224)
+_SIDES_OF_OTHERS: tuple[int, ...] = (2, 4, 7, 14, 28)
+"""The sides of layers with other than two axes and with groups."""
 _IN_BLOCKS = (16, 32, 128, 512)
 _OUT_OF_BLOCKS = (3, 4, 12, 36, 132, 516)
 """Channels that fill whole blocks of 8 and of 16, and channels that do not."""
@@ -155,10 +157,13 @@ def _grouped(kernel: tuple[int, ...]) -> Plan:
     """Plan layers of several groups."""
 
     def layer(inputs: int, outputs: int) -> Convolution:
-        return _layer(kernel, inputs, outputs, _with_groups(inputs, outputs))
+        groups = _with_groups(inputs, outputs)
+        return _layer(kernel, inputs, outputs, groups)
 
     channels = _powers(2, _GROUPED_CHANNELS)
-    sides = _SIDES[3:] if len(kernel) == 2 else (2, 4, 7, 14, 28)
+    sides = _SIDES_OF_OTHERS
+    if len(kernel) == 2:
+        sides = _SIDES[3:]
     return Plan(channels, channels, sides, layer)
 
 
@@ -168,46 +173,59 @@ def _depthwise(kernel: tuple[int, ...], channels: tuple[int, ...]) -> Plan:
     def layer(groups: int, outputs: int) -> Convolution:
         return _layer(kernel, 1, outputs, groups)
 
-    sides = _SIDES[1:] if len(kernel) == 2 else (2, 4, 7, 14, 28)
-    return Plan(channels, _powers(1, 8), sides, layer)
+    sides = _SIDES_OF_OTHERS
+    if len(kernel) == 2:
+        sides = _SIDES[1:]
+    filters = _powers(1, 8)
+    return Plan(channels, filters, sides, layer)
 
 
 def _strided_depthwise(size: int) -> Plan:
     """Plan depthwise layers with a stride, outside of blocks."""
-    layer = partial(_strided, _depthwise((size, size), _OUT_OF_BLOCKS).layer)
-    sides = tuple(2 * side for side in _SIDES[2:8])
-    return Plan(_OUT_OF_BLOCKS[:5], _powers(1, 16), sides, layer)
+    depthwise = _depthwise((size, size), _OUT_OF_BLOCKS)
+    layer = partial(_strided, depthwise.layer)
+    outputs = _SIDES[2:8]
+    sides = tuple(2 * side for side in outputs)
+    channels = _OUT_OF_BLOCKS[:5]
+    filters = _powers(1, 16)
+    return Plan(channels, filters, sides, layer)
 
 
 def _transposed_plan(kernel: tuple[int, ...], *, grouped: bool = False) -> Plan:
     """Plan transposed layers, with sides of their inputs."""
     layer = partial(_transposed, kernel)
-    sides = (2, 4, 7, 14, 28, 56, 112) if len(kernel) == 2 else (2, 4, 7, 14)
+    sides: tuple[int, ...] = (2, 4, 7, 14)
+    if len(kernel) == 2:
+        sides = (2, 4, 7, 14, 28, 56, 112)
     if not grouped:
-        return Plan(_powers(4, 1024, 4), _powers(4, 1024, 4), sides, layer)
+        channels = _powers(4, 1024, 4)
+        return Plan(channels, channels, sides, layer)
 
     def in_groups(inputs: int, outputs: int) -> Convolution:
-        return layer(inputs, outputs, _with_groups(inputs, outputs))
+        groups = _with_groups(inputs, outputs)
+        return layer(inputs, outputs, groups)
 
     channels = _powers(2, _GROUPED_CHANNELS, 4)
-    return Plan(channels, channels, sides[1:], in_groups)
+    larger_sides = sides[1:]
+    return Plan(channels, channels, larger_sides, in_groups)
 
 
 def _line(size: int) -> Plan:
     """Plan layers with one spatial axis."""
-    return Plan(
-        _powers(1, 1024, 4),
-        _powers(4, 1024, 4),
-        _powers(1, 128),
-        partial(_layer, (size,)),
-    )
+    inputs = _powers(1, 1024, 4)
+    outputs = _powers(4, 1024, 4)
+    lengths = _powers(1, 128)
+    layer = partial(_layer, (size,))
+    return Plan(inputs, outputs, lengths, layer)
 
 
 def _cube(size: int) -> Plan:
     """Plan layers with three spatial axes."""
+    inputs = _powers(1, 256, 4)
+    outputs = _powers(4, 256, 4)
     sides = (1, 2, 4, 7, 14, 28, 56)
     layer = partial(_layer, (size, size, size))
-    return Plan(_powers(1, 256, 4), _powers(4, 256, 4), sides, layer)
+    return Plan(inputs, outputs, sides, layer)
 
 
 def _linear() -> Plan:

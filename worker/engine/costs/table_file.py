@@ -96,10 +96,12 @@ def _grid(kind: str, members: Any) -> Grid:  # noqa: ANN401 - any JSON
     positions = _axis(kind, "positions", members["positions"])
     rates = tuple(_plane(plane) for plane in members["ns_per_mac"])
     rows = list(chain.from_iterable(rates))
+    widths = {len(plane) for plane in rates}
+    lengths = {len(row) for row in rows}
     fits = (
         len(rates) == len(inputs)
-        and all(len(plane) == len(outputs) for plane in rates)
-        and all(len(row) == len(positions) for row in rows)
+        and widths == {len(outputs)}
+        and lengths == {len(positions)}
     )
     has_gap = fits and any(row[0] is None for row in rows)
     if not fits or has_gap:
@@ -122,10 +124,12 @@ def _rate(number: object) -> float | None:
 
 def _axis(kind: str, name: str, sizes: Any) -> tuple[int, ...]:  # noqa: ANN401 - any JSON
     """Return the sizes along one axis of a grid, which ascend."""
-    if not isinstance(sizes, list) or not 0 < len(sizes) <= _LONGEST_AXIS:
+    number = len(sizes) if isinstance(sizes, list) else 0
+    if not 0 < number <= _LONGEST_AXIS:
         raise ValueError(f"{name} of {kind} are not 1 to {_LONGEST_AXIS} sizes")
     are_sizes = all(type(size) is int and size >= 1 for size in sizes)
-    if not are_sizes or sorted(set(sizes)) != sizes:
+    ascends = are_sizes and sorted(set(sizes)) == sizes
+    if not ascends:
         raise ValueError(f"{name} of {kind} do not ascend from 1")
     return tuple(sizes)
 

@@ -51,33 +51,39 @@ class Channels(Factorisation):
         """Return the geometry of the convolution on the channels that stay."""
         assert isinstance(rank, int)
         n, _, *kernel = self.convolution.weight_shape
-        return (replace(self.convolution, weight_shape=(n, rank, *kernel)),)
+        shape = (n, rank, *kernel)
+        narrow = replace(self.convolution, weight_shape=shape)
+        return (narrow,)
 
     def errors(self, target: Target, ranks: Sequence[Rank]) -> Array:
         """Return the errors `(len(ranks),)`; 0 where all channels stay."""
         _, errors = _eliminated(target, self.convolution.k2)
-        chosen: Array = errors[np.array(ranks, dtype=np.intp)]
+        indices = np.array(ranks, dtype=np.intp)
+        chosen: Array = errors[indices]
         return chosen
 
     def layers(self, target: Target, rank: Rank) -> tuple[Layer, ...]:
         """Return the selection and the convolution on the channels that stay, with the bias."""
         assert isinstance(rank, int)
         convolution = self.convolution
+        inputs = convolution.in_channels
         order, _ = _eliminated(target, convolution.k2)
-        kept = np.sort(order[convolution.in_channels - rank :])
-        weight = _fitted(target, _columns(kept, convolution.k2))
+        staying = order[inputs - rank :]
+        kept = np.sort(staying)
+        columns = _columns(kept, convolution.k2)
+        weight = _fitted(target, columns)
         (geometry,) = self.convolutions(rank)
         axes = len(convolution.kernel)
-        selection = pointwise(convolution.in_channels, rank, axes, 1)
-        chosen = np.eye(convolution.in_channels, dtype=weight.dtype)[kept]
-        outputs = weight @ target.mean[0, _columns(kept, convolution.k2)]
+        selection = pointwise(inputs, rank, axes, 1)
+        identity = np.eye(inputs, dtype=weight.dtype)
+        chosen = identity[kept]
+        outputs = weight @ target.mean[0, columns]
+        bias = target.bias(outputs[None])
+        selecting = chosen.reshape(selection.weight_shape)
+        weights = weight.reshape(geometry.weight_shape)
         return (
-            Layer(selection, chosen.reshape(selection.weight_shape), None),
-            Layer(
-                geometry,
-                weight.reshape(geometry.weight_shape),
-                target.bias(outputs[None]),
-            ),
+            Layer(selection, selecting, None),
+            Layer(geometry, weights, bias),
         )
 
 
@@ -90,7 +96,9 @@ def kept_channels(selection: Layer) -> list[int]:
 
 def _columns(channels: Array, k2: int) -> Array:
     """Return the positions in a patch of all numbers of these channels."""
-    columns: Array = (channels[:, None] * k2 + np.arange(k2)).reshape(-1)
+    firsts = channels[:, None] * k2
+    of_each = firsts + np.arange(k2)
+    columns: Array = of_each.reshape(-1)
     return columns
 
 
@@ -103,9 +111,13 @@ def _fitted(target: Target, columns: Array) -> Array:
     if target.covariance is None:
         kept: Array = weight[:, columns]
         return kept
-    inner = target.covariance[0][np.ix_(columns, columns)].astype(np.float64)
-    cross = target.product[0][:, columns].astype(np.float64)
-    fitted: Array = np.linalg.solve(inner, cross.T).T
+    covariance = target.covariance[0]
+    square = np.ix_(columns, columns)
+    inner = covariance[square].astype(np.float64)
+    products = target.product[0]
+    cross = products[:, columns].astype(np.float64)
+    solution = np.linalg.solve(inner, cross.T)
+    fitted: Array = solution.T
     return fitted
 
 
@@ -116,11 +128,13 @@ def _eliminated(target: Target, k2: int) -> tuple[Array, Array]:
     fitted weights and A the inverse covariance of what stays, that is `tr(B_j A_jj^-1 B_j^T)`.
     """
     b = target.weight[0].astype(np.float64)
-    channels = b.shape[1] // k2
+    size = b.shape[1]
+    channels = size // k2
     if target.covariance is None:
-        a = np.eye(b.shape[1])
+        a = np.eye(size)
     else:
-        a = np.linalg.inv(target.covariance[0].astype(np.float64))
+        covariance = target.covariance[0].astype(np.float64)
+        a = np.linalg.inv(covariance)
     staying = np.arange(channels)
     order = np.empty(channels, dtype=np.intp)
     lost = np.zeros(channels + 1)
@@ -128,27 +142,41 @@ def _eliminated(target: Target, k2: int) -> tuple[Array, Array]:
     for step in range(channels):
         losses = _losses(b, a, k2)
         at = int(losses.argmin())
-        total += max(float(losses[at]), 0.0)
+        loss = float(losses[at])
+        # rounding may make a loss negative
+        total += max(loss, 0.0)
         order[step] = staying[at]
-        lost[channels - step - 1] = total
-        columns = slice(at * k2, (at + 1) * k2)
-        pulled = np.linalg.solve(a[columns, columns], a[columns])
-        b = np.delete(b - b[:, columns] @ pulled, columns, axis=1)
+        left = channels - step - 1
+        lost[left] = total
+        first = at * k2
+        columns = slice(first, first + k2)
+        block = a[columns, columns]
+        pulled = np.linalg.solve(block, a[columns])
+        b = b - b[:, columns] @ pulled
+        b = np.delete(b, columns, axis=1)
         a = a - a[:, columns] @ pulled
-        a = np.delete(np.delete(a, columns, axis=0), columns, axis=1)
+        a = np.delete(a, columns, axis=0)
+        a = np.delete(a, columns, axis=1)
         staying = np.delete(staying, at)
-    return order, lost / target.energy if target.energy > 0 else lost
+    if target.energy > 0:
+        lost = lost / target.energy
+    return order, lost
 
 
 def _losses(b: Array, a: Array, k2: int) -> Array:
     """Return the error that the loss of each channel adds, `(channels,)`."""
     if k2 == 1:
-        losses: Array = np.square(b).sum(0) / a.diagonal()
+        squares = np.square(b).sum(0)
+        losses: Array = squares / a.diagonal()
         return losses
-    channels = b.shape[1] // k2
-    blocks = b.reshape(len(b), channels, k2).swapaxes(0, 1)
+    outputs, size = b.shape
+    channels = size // k2
+    by_channel = b.reshape(outputs, channels, k2)
+    blocks = by_channel.swapaxes(0, 1)
     at = np.arange(channels)
-    diagonal = a.reshape(channels, k2, channels, k2)[at, :, at]
+    pairs = a.reshape(channels, k2, channels, k2)
+    diagonal = pairs[at, :, at]
     grams = blocks.swapaxes(1, 2) @ blocks
-    traces: Array = np.linalg.solve(diagonal, grams).trace(axis1=1, axis2=2)
+    solutions = np.linalg.solve(diagonal, grams)
+    traces: Array = solutions.trace(axis1=1, axis2=2)
     return traces

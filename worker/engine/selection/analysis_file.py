@@ -369,14 +369,19 @@ def _moments(site: Site, mean: Array, band: Callable[[int], Array]) -> Moments:
     """
     if site.convolution is None:
         raise ValueError(site.name)
-    groups, size = site.convolution.groups, site.convolution.patch
+    groups = site.convolution.groups
+    size = site.convolution.patch
     spans = bands_of(size)
-    bands = tuple(band(number) for number in range(len(spans)))
-    shapes = [(groups, end - start, end) for start, end in spans]
-    if mean.shape != (groups, size) or [each.shape for each in bands] != shapes:
+    numbers = range(len(spans))
+    bands = tuple(map(band, numbers))
+    shapes = [each.shape for each in bands]
+    expected = [(groups, end - start, end) for start, end in spans]
+    if mean.shape != (groups, size) or shapes != expected:
         raise ValueError(site.name)
-    double, single = np.dtype(np.float64), np.dtype(np.float32)
-    allowed = [{double}, {single if size > WIDE else double}]
-    if mean.dtype != double or {each.dtype for each in bands} not in allowed:
+    double = np.dtype(np.float64)
+    single = np.dtype(np.float32)
+    narrowest = single if size > WIDE else double
+    dtypes = {each.dtype for each in bands}
+    if mean.dtype != double or dtypes not in ({double}, {narrowest}):
         raise ValueError(site.name)
     return Moments(mean, Symmetric(bands))

@@ -123,10 +123,14 @@ def in_layout(layers: Sequence[Layer], layout: Layout) -> list[tuple[Layer, ...]
     branches: list[tuple[Layer, ...]] = []
     for branch in range(number):
         channels = slice(branch, None, number)
-        first_bias = None if first.bias is None else first.bias[channels]
+        first_bias = None
+        if first.bias is not None:
+            first_bias = first.bias[channels]
         # the outputs are summed: the bias is added once
         last_bias = second.bias if branch == 0 else None
-        front = Layer(first_geometry, first.weight[channels], first_bias)
-        back = Layer(second_geometry, second.weight[:, channels], last_bias)
+        first_weight = first.weight[channels]
+        second_weight = second.weight[:, channels]
+        front = Layer(first_geometry, first_weight, first_bias)
+        back = Layer(second_geometry, second_weight, last_bias)
         branches.append((front, back))
     return branches

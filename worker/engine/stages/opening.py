@@ -9,10 +9,11 @@ from convpress.limits import Limits
 from convpress.precision import FIELD, FLOAT, require_onnx, require_ranges
 from convpress.refusal import Code, Refusal
 from convpress.shapes import parse_input_shape
-from worker.engine import inspection, report
+from worker.engine import inspection
 from worker.engine.formats import open_model
 from worker.engine.model import CostProfile, Model, OpenedModel, advice_on_quantised
 from worker.engine.progress import Progress
+from worker.engine.report import file
 from worker.engine.request import Request
 from worker.engine.selection.enumeration import require_form
 from worker.engine.stages.dequantising import FloatFile, in_float
@@ -41,7 +42,7 @@ def open_for_compression(
     _require_listable(opened.profile, request.limits)
     # the inspection is of use even where the compression is refused
     if request.inspection is not None:
-        report.write(request.inspection, inspection.with_costs(request, opened))
+        file.write(request.inspection, inspection.with_costs(request, opened))
     _require_layers(opened.profile)
     return opened
 
@@ -84,7 +85,7 @@ def inspect_file(request: Request, source: Path, progress: Progress) -> None:
         else:
             _require_listable(opened.profile, request.limits)
             members = inspection.with_costs(request, opened)
-    report.write(request.report, members)
+    file.write(request.report, members)
 
 
 def _opened(request: Request, source: Path, floats: FloatFile) -> OpenedModel:

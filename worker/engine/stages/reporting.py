@@ -4,8 +4,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from convpress import report as records
-from worker.engine import report
 from worker.engine.progress import Progress
+from worker.engine.report import account, file, measurements, outcome
 from worker.engine.request import Request
 from worker.engine.stages.searching import Search
 from worker.engine.stages.verifying import Verification, risk_of
@@ -22,11 +22,11 @@ def write_report(
     """Write the report to the request's report path; `search` is the one for a promise."""
     progress.enter("storing")
     profile = artifact.original.profile
-    timing = report.timing(request.format, verification.timings)
+    timing = measurements.timing(request.format, verification.timings)
     record = records.Report(
         account_complete=not profile.unaccounted,
-        unaccounted=report.unaccounted(profile),
-        restored=report.restored(
+        unaccounted=account.unaccounted(profile),
+        restored=account.restored(
             artifact.original.restored,
             request.precision,
             has_integers=verification.profile.integer_macs > 0,
@@ -35,14 +35,14 @@ def write_report(
         tried=[] if search is None else list(search.tried),
         format=request.format,
         inputs=artifact.original.inputs,
-        convention=report.CONVENTION,
+        convention=account.CONVENTION,
         precision=request.precision,
         budget=_budget(artifact, search),
         before=_before(request, artifact, timing),
         after=_after(request, verification, timing),
         keep=verification.profile.macs / profile.macs,
         sites=artifact.sites,
-        uncounted=report.uncounted(profile),
+        uncounted=account.uncounted(profile),
         predicted_error=artifact.predicted_error,
         frontier=artifact.frontier,
         calibration=records.Calibration(**artifact.calibration),
@@ -50,15 +50,17 @@ def write_report(
         timing=timing,
         verification=_verification(artifact, verification),
         risk=risk_of(artifact, verification),
-        engine=report.engine(request.format, progress.seconds, reused=artifact.reused),
+        engine=measurements.engine(
+            request.format, progress.seconds, reused=artifact.reused
+        ),
     )
     # members of the calibration that do not apply are left out of the file
-    report.write(request.report, asdict(record) | {"calibration": artifact.calibration})
+    file.write(request.report, asdict(record) | {"calibration": artifact.calibration})
 
 
 def _budget(artifact: WrittenArtifact, search: Search | None) -> records.BudgetReport:
     """Return the budgets with their amounts, and the promise that the one of FLOPs keeps."""
-    members = report.budget(
+    members = outcome.budget(
         artifact.goal, artifact.latency, unchanged=artifact.unchanged
     )
     if search is None:
@@ -72,7 +74,7 @@ def _before(
     request: Request, artifact: WrittenArtifact, timing: records.Timing
 ) -> records.Cost:
     original, size = artifact.original, Path(request.model).stat().st_size
-    return report.cost(original.posted, original.parameters, size, timing.before)
+    return account.cost(original.posted, original.parameters, size, timing.before)
 
 
 def _after(
@@ -80,7 +82,7 @@ def _after(
 ) -> records.Cost:
     size = Path(request.output).stat().st_size
     profile, parameters = verification.profile, verification.parameters
-    return report.cost(profile, parameters, size, timing.after)
+    return account.cost(profile, parameters, size, timing.after)
 
 
 def _latency(
@@ -90,11 +92,13 @@ def _latency(
         return None
     # the processor's time is that of the model even on a busy host
     original_ms = verification.timings.original.processor.median_ms
-    expected_ms = report.expected_ms(artifact.latency, original_ms)
+    expected_ms = outcome.expected_ms(artifact.latency, original_ms)
     return replace(artifact.latency, expected_after_ms=expected_ms)
 
 
 def _verification(
     artifact: WrittenArtifact, verification: Verification
 ) -> records.Verification:
-    return report.verification(verification.comparisons, artifact.comparison_inputs)
+    return measurements.verification(
+        verification.comparisons, artifact.comparison_inputs
+    )

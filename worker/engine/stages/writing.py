@@ -9,13 +9,13 @@ from typing import Any
 
 from convpress import report as records
 from convpress.formats import Format
-from worker.engine import report
 from worker.engine.comparison_inputs import ComparisonInputs
 from worker.engine.costs.table import CostTable
 from worker.engine.formats.input_shapes import unstated_numbers
 from worker.engine.model import CostProfile, OpenedModel, Restored, Shapes
 from worker.engine.numerics.random_inputs import random_inputs
 from worker.engine.progress import Progress
+from worker.engine.report import account, measurements, outcome
 from worker.engine.request import Request
 from worker.engine.selection.frontier import frontier
 from worker.engine.selection.input_statistics import NOT_ASKED_FOR, Uncalibrated
@@ -108,12 +108,12 @@ def write_artifact(
         comparison_inputs=_comparison_inputs(opened, plan),
         predicted_error=predicted_error,
         trusted_error=predicted_error if analysis.weights else None,
-        sites=[report.site(site, candidate, target) for site, candidate in pairs],
-        frontier=report.points(frontier(analysis, plan.goal), analysis),
-        calibration=report.calibration(analysis, plan.refit_choice),
+        sites=[outcome.site(site, candidate, target) for site, candidate in pairs],
+        frontier=outcome.points(frontier(analysis, plan.goal), analysis),
+        calibration=measurements.calibration(analysis, plan.refit_choice),
         latency=None
         if table is None
-        else report.latency(table, request.costs_origin, analysis, choice),
+        else outcome.latency(table, request.costs_origin, analysis, choice),
         factored=bool(plan.replacements),
         held_out_error=_held_out_error(plan),
         int8=plan.int8,
@@ -167,7 +167,7 @@ def _copy(opened: OpenedModel, source: Path, output: Path) -> None:
 
 
 def _original(opened: OpenedModel, *, unchanged: bool) -> Original:
-    inputs = report.inputs(opened.model.inputs, opened.shapes)
+    inputs = account.inputs(opened.model.inputs, opened.shapes)
     return Original(
         inputs=inputs,
         shapes=opened.shapes,

@@ -11,9 +11,9 @@ from support.engine.compressing import compressed
 
 from convpress.limits import Limits
 from convpress.refusal import Code, Refusal
-from worker.engine import report
 from worker.engine.pipeline import compress, inspect
 from worker.engine.progress import Progress
+from worker.engine.report import file
 from worker.engine.request import Request
 from worker.engine.stages.dequantising import FloatFile
 from worker.engine.stages.opening import open_for_compression
@@ -77,7 +77,7 @@ def test_a_model_that_no_report_can_list_is_refused(tmp_path, limit, what):
 
 def test_long_texts_of_a_model_are_cut_to_what_a_reader_accepts(tmp_path):
     path = tmp_path / "report.json"
-    report.write(
+    file.write(
         str(path),
         {"sites": [{"name": "x" * 5000, "rank": 2}], "uncounted": {"y" * 4001: 1}},
     )

@@ -152,8 +152,7 @@ def _crop(scene: Scene, channels: int, size: Size, rng: Random) -> Images:
     bottom = top + tall
     box = (left, top, right, bottom)
     resized = scene.resize((width, height), Image.Resampling.BICUBIC, box=box)
-    is_grey = channels == 1
-    if is_grey:
+    if channels == 1:
         resized = resized.convert("L")
     values = np.asarray(resized, np.float32)
     pixels: Images = values.reshape(height, width, channels)

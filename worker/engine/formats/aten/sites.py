@@ -74,26 +74,24 @@ def named_sites(
     for key, members in groups.items():
         first = members[0]
         assert first.weight is not None
-        reason = next(
-            (layer.reason for layer in members if layer.reason is not None), None
-        )
-        is_reachable = key.weight not in elsewhere and not any(
-            is_hidden(layer.path or "") for layer in members
-        )
+        reasons = [layer.reason for layer in members if layer.reason is not None]
+        reason = next(iter(reasons), None)
+        paths = [layer.path or "" for layer in members]
+        is_reachable = key.weight not in elsewhere and not any(map(is_hidden, paths))
         if reason is None and not is_reachable:
             reason = HIDDEN
         if reason is None and len(usages[key.weight]) > 1:
             reason = SHARED
         name = unused_name(_readable_name(first), sites.__contains__)
         sites[name] = GraphSite(
-            name,
-            first.op,
-            first.weight,
-            first.bias,
-            first.convolution,
-            reason,
-            first.is_transposed,
-            key,
+            name=name,
+            op=first.op,
+            weight=first.weight,
+            bias=first.bias,
+            convolution=first.convolution,
+            reason=reason,
+            is_transposed=first.is_transposed,
+            key=key,
         )
     return sites
 

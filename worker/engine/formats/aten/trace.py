@@ -178,15 +178,20 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         )
         axes = len(convolution.kernel)
         has_batch = data.dim() == weight.dim()
-        call = Call(data.shape[0] if has_batch else 1, tuple(data.shape[-axes:]))
+        batch = data.shape[0] if has_batch else 1
+        size = data.shape[-axes:]
+        call = Call(batch, tuple(size))
+        bias_key = None
+        if bias is not None:
+            bias_key = self._stored_key(bias)
         return Operation(
-            convolution_name(axes, transposed),
-            self._stored_key(weight),
-            None if bias is None else self._stored_key(bias),
-            shape,
-            convolution.macs(call.input_size, call.batch),
-            convolution,
-            call,
+            op=convolution_name(axes, transposed),
+            weight=self._stored_key(weight),
+            bias=bias_key,
+            weight_shape=shape,
+            macs=convolution.macs(call.input_size, call.batch),
+            convolution=convolution,
+            call=call,
         )
 
     def _note(self, operation: Operation, *, of_vectors: bool = False) -> None:
@@ -235,9 +240,11 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
             if matrix.dim() != 2:
                 shape = tuple(matrix.shape)
                 return Operation(op, key, None, shape, macs)
-            inputs, outputs = matrix.shape[summed], matrix.shape[-1 - summed]
+            inputs = matrix.shape[summed]
+            outputs = matrix.shape[-1 - summed]
             layer = linear_geometry(inputs, outputs)
-            times = data.numel() // max(inputs, 1)
+            numbers = data.numel()
+            times = numbers // max(inputs, 1)
             call = Call(times, ())
             return Operation("linear", key, None, layer.weight_shape, macs, layer, call)
         # What is left of a stored tensor that another operator has reshaped.

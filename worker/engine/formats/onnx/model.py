@@ -2,22 +2,16 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import (
     IR_VERSION,
     ModelProto,
     NodeProto,
-    TensorShapeProto,
-    TypeProto,
-    ValueInfoProto,
     defs,
-    helper,
 )
 
 from convpress.formats import FIELD
@@ -41,14 +35,13 @@ from worker.engine.formats.onnx.graph import (
     nested_tensors,
     own_opset,
     quantised_names,
-    stored_names,
 )
-from worker.engine.formats.onnx.index_rows import index_rows
 from worker.engine.formats.onnx.padding import drop_empty_inputs
 from worker.engine.formats.onnx.profile.count import CountedModel, count
 from worker.engine.formats.onnx.profile.node_use import OPERATORS
 from worker.engine.formats.onnx.rewrite import GraphRewriter
 from worker.engine.formats.onnx.shapes import InputShapeError, without_declared_shapes
+from worker.engine.formats.onnx.signature import input_specs, ones, output_specs
 from worker.engine.formats.onnx.storage import bundle as bundle_files
 from worker.engine.formats.onnx.storage import single_file, skeleton
 from worker.engine.model import CostProfile, Site, TensorSpec
@@ -68,14 +61,8 @@ class OnnxModel:
     def __init__(self, model: ModelProto, source: Path) -> None:
         self._model = model
         self._source = source
-        # Up to IR version 3, weights are listed among the inputs.
-        weights = stored_names(model.graph)
-        inputs = [value for value in model.graph.input if value.name not in weights]
-        rows = index_rows(model.graph)
-        specs = [replace(_spec(value), rows=rows.get(value.name)) for value in inputs]
-        self._inputs = tuple(specs)
-        output_specs = [_output_spec(value) for value in model.graph.output]
-        self._outputs = tuple(output_specs)
+        self._inputs = input_specs(model.graph)
+        self._outputs = output_specs(model.graph)
         self._counted: CountedModel | None = None
         self._rewriter: GraphRewriter | None = None
 
@@ -140,9 +127,7 @@ class OnnxModel:
         """
         self._finish_rewriting()
         try:
-            self._counted = count(
-                self._model, _ones(self._inputs, shapes), self._source
-            )
+            self._counted = count(self._model, ones(self._inputs, shapes), self._source)
         except InputShapeError as error:
             raise self._mismatch(shapes, str(error)) from error
         return self._counted.profile
@@ -297,22 +282,6 @@ class OnnxModel:
         )
 
 
-def _ones(
-    specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]
-) -> dict[str, NDArray[np.generic]]:
-    """Return inputs of these shapes: ones, and the bound values of whole numbers."""
-    inputs: dict[str, NDArray[np.generic]] = {}
-    for spec in specs:
-        shape = shapes[spec.name]
-        stated = spec.stated(shape) if shape else None
-        if stated is None:
-            axes = spec.axes(shape)
-            dtype = np.dtype(spec.dtype)
-            stated = np.ones(axes, dtype)
-        inputs[spec.name] = stated
-    return inputs
-
-
 def _check_versions(model: ModelProto) -> None:
     """Refuse a model in a version of ONNX that the engine, or onnx itself, does not know."""
     opset = own_opset(model)
@@ -344,73 +313,3 @@ def _check_names(model: ModelProto) -> None:
             expected="outputs of one node each",
             got=f"{len(repeated)} outputs of several nodes",
         )
-
-
-def _spec(value: ValueInfoProto) -> TensorSpec:
-    """Return a graph's input or output; sizes that are written as 0, -1 or ? are not known.
-
-    Raises:
-        Refusal: `model_unsupported` where it is no tensor, `model_invalid` where its elements have
-            no type.
-    """
-    kind = value.type.WhichOneof("value")
-    if kind not in ("tensor_type", None):
-        raise Refusal(
-            Code.MODEL_UNSUPPORTED,
-            f"the input {value.name!r} is no tensor; export the model with one input for each "
-            "tensor of it",
-            field=FIELD,
-            expected="inputs that are tensors",
-            got=kind,
-        )
-    tensor = value.type.tensor_type
-    if tensor.elem_type not in helper.get_all_tensor_dtypes():
-        raise Refusal(
-            Code.MODEL_INVALID,
-            f"the model does not say the element type of {value.name!r}",
-            field=FIELD,
-            expected="inputs and outputs with an element type",
-            got=f"element type {tensor.elem_type}",
-        )
-    dtype = helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
-    if not tensor.HasField("shape"):
-        return TensorSpec(value.name, dtype, None)
-    sizes = tuple(_size(dim) for dim in tensor.shape.dim)
-    return TensorSpec(value.name, dtype, sizes)
-
-
-def _output_spec(value: ValueInfoProto) -> TensorSpec:
-    """Return a graph's output; one that is no tensor has no shape, and the type of its numbers.
-
-    Raises:
-        Refusal: `model_invalid` where its elements have no type.
-    """
-    kind = value.type
-    while kind.WhichOneof("value") not in ("tensor_type", None):
-        kind = _content_type(kind)
-    if kind is value.type:
-        return _spec(value)
-    inner = ValueInfoProto(name=value.name, type=kind)
-    return replace(_spec(inner), shape=None)
-
-
-def _content_type(kind: TypeProto) -> TypeProto:
-    """Return the type of the items of a sequence or a map, or of an optional value.
-
-    That of a sparse tensor is the type of a tensor of its elements.
-    """
-    if kind.HasField("sequence_type"):
-        return kind.sequence_type.elem_type
-    if kind.HasField("map_type"):
-        return kind.map_type.value_type
-    if kind.HasField("optional_type"):
-        return kind.optional_type.elem_type
-    return helper.make_tensor_type_proto(kind.sparse_tensor_type.elem_type, None)
-
-
-def _size(dim: TensorShapeProto.Dimension) -> int | str | None:
-    """Return a size: a number, the symbol that the model gives it, or None where unknown."""
-    if dim.dim_value > 0:
-        return dim.dim_value
-    is_symbol = any(character.isalpha() for character in dim.dim_param)
-    return dim.dim_param if is_symbol else None

@@ -96,30 +96,33 @@ def _count(
     placed: dict[TensorKey, Tensor] = {}  # what is stored once stays one tensor
     stored: dict[str, Tensor] = {}
     paths: dict[TensorKey, str] = {}
+    by_placeholder: dict[str, str] = {}
     for name, (path, tensor) in stored_tensors(program).items():
         key = tensor_key(tensor)
         if key not in placed:
             placed[key] = _copy(tensor, device)
-        stored[name] = placed[key]
-        paths.setdefault(tensor_key(placed[key]), path)
+        own = placed[key]
+        stored[name] = own
+        by_placeholder[name] = path
+        own_key = tensor_key(own)
+        paths.setdefault(own_key, path)
     flat = flattened(program)
     constants = Constants(flat.nodes, stored, device)
-    by_placeholder = {name: path for name, (path, _) in stored_tensors(program).items()}
     layers = layer_nodes(flat.nodes, constants, by_placeholder)
-    sites = named_sites(
-        layers,
-        flat.in_branches(by_placeholder).__contains__,
-        weights_elsewhere(flat.nodes, constants, layers),
-    )
+    hidden = flat.in_branches(by_placeholder)
+    elsewhere = weights_elsewhere(flat.nodes, constants, layers)
+    sites = named_sites(layers, hidden.__contains__, elsewhere)
     run = partial(_run, flat.graph, device=device)
     contents = {**stored, **fixed_inputs(program), **inputs}
     known = constants.known()
-    account = run({**contents, **known}, stored_keys(sites, paths))
+    keys = stored_keys(sites, paths)
+    account = run({**contents, **known}, keys)
     profile = profile_of(account, sites, paths)
     if known.keys() <= stored.keys():
         return profile
     # The file computes weights from parameters at each run.
-    alone = run(contents, frozenset()).matrix_macs - account.matrix_macs
+    whole = run(contents, frozenset())
+    alone = whole.matrix_macs - account.matrix_macs
     return with_weight_macs(profile, alone)
 
 

@@ -176,19 +176,21 @@ class _Reader:
     def _write(self, node: Node, written: Sequence[Node]) -> None:
         """Read a node that writes: whatever it changes has another name from there on."""
         inputs = node.all_input_nodes
-        sharing = [
-            each for each in self._memory.sharing(written) if each in self._names
-        ]
-        nodes = [*inputs, *(each for each in sharing if each not in inputs)]
+        all_sharing = self._memory.sharing(written)
+        sharing = [each for each in all_sharing if each in self._names]
+        others = [each for each in sharing if each not in inputs]
+        nodes = [*inputs, *others]
         targets = [position for position, each in enumerate(nodes) if each in written]
         changed = [position for position, each in enumerate(nodes) if each in sharing]
         takes = tuple(self._names[each] for each in nodes)
-        run = on_copies(_call(node, node.target), len(inputs), targets, changed)
+        call = _call(node, node.target)
+        run = on_copies(call, len(inputs), targets, changed)
         self._names[node] = node.name
         gives = [node.name]
         for position in changed:
-            name = f"{nodes[position].name}.{node.name}"
-            self._names[nodes[position]] = name
+            other = nodes[position]
+            name = f"{other.name}.{node.name}"
+            self._names[other] = name
             gives.append(name)
         step = Step(op=kind(node), takes=takes, gives=tuple(gives), run=run)
         self._steps.add(step, is_random=is_random(node))

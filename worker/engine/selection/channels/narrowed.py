@@ -97,12 +97,19 @@ def with_outputs(
 def cut_outputs(layers: Sequence[Layer], kept: Sequence[int]) -> tuple[Layer, ...]:
     """Return a chain with these output channels, and without what only the others need."""
     *before, last = layers
-    geometries = with_outputs([layer.convolution for layer in layers], len(kept))
+    convolutions = [layer.convolution for layer in layers]
+    *_, geometry = with_outputs(convolutions, len(kept))
     rows = np.asarray(kept)
-    bias = None if last.bias is None else last.bias[rows]
-    narrow = Layer(geometries[-1], last.weight[rows], bias)
+    bias = None
+    if last.bias is not None:
+        bias = last.bias[rows]
+    weight = last.weight[rows]
+    narrow = Layer(geometry, weight, bias)
     if last.convolution.groups == 1 or not before:
         return (*before, narrow)
     inputs = last.weight.shape[1]
-    own = (rows[:, None] * inputs + np.arange(inputs)).reshape(-1)
-    return (*cut_outputs(before, own.tolist()), narrow)
+    firsts = rows[:, None] * inputs
+    of_each = firsts + np.arange(inputs)
+    own: list[int] = of_each.reshape(-1).tolist()
+    cut = cut_outputs(before, own)
+    return (*cut, narrow)

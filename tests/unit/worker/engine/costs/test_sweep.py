@@ -3,7 +3,6 @@
 import itertools
 from dataclasses import replace
 
-from worker.engine.costs.block import block_of
 from worker.engine.costs.grid import Grid
 from worker.engine.costs.plans import PLANS
 from worker.engine.costs.sweep import Measurement, sweep
@@ -36,13 +35,3 @@ def test_layers_that_are_too_large_are_left_out_except_the_smallest():
     assert sizes == [(28, 28)]
     assert grid.ns_per_mac[0][0][1] is None
     assert isinstance(grid, Grid)
-
-
-def in_blocks(block):
-    """A runtime that computes whole blocks of channels."""
-    return lambda layer, size, batch: float(-(-layer.out_channels // block))
-
-
-def test_the_block_of_a_runtime_is_found_by_the_times_of_layers():
-    assert block_of(in_blocks(8)) == 8
-    assert block_of(in_blocks(16)) == 16

@@ -166,3 +166,10 @@ def test_the_papers_savings_on_vgg16(rank, saved):
         after += chain_macs(factorisation.convolutions(rank), size)
     assert before == 15_470_264_320
     assert 100 * (1 - after / before) == pytest.approx(saved, abs=0.05)
+
+
+def test_the_cost_is_the_formula():
+    geometry = Convolution((8, 16, 3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1))
+    [form] = dac(geometry)
+    macs = chain_macs(form.convolutions(2), (20, 24))
+    assert macs == 10 * 12 * (16 * 2 * 9 + 8 * 32)

@@ -17,7 +17,7 @@ from support.engine.oracles import (
 )
 
 from worker.engine.decompose import FORMS, Target
-from worker.engine.numerics.convolution import Convolution, Layer, chain_macs
+from worker.engine.numerics.convolution import Convolution, Layer
 from worker.engine.numerics.moments import Moments, unknown
 
 
@@ -244,26 +244,6 @@ def test_a_bias_is_made_only_where_the_inputs_have_a_mean():
         )
         assert last.bias.shape == (12,)
         assert all(part.bias is None for part in others)
-
-
-GEOMETRY = Convolution((8, 16, 3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1))
-
-
-@pytest.mark.parametrize(
-    ("form", "variant", "rank", "cost"),
-    [
-        ("dac", None, 2, 10 * 12 * (16 * 2 * 9 + 8 * 32)),
-        ("grouped", "4 groups", 3, 10 * 12 * 3 * (16 * 9 + 4 * 8)),
-        ("spatial", "3x1 then 1x3", 5, 10 * 24 * 5 * 16 * 3 + 10 * 12 * 5 * 8 * 3),
-        ("spatial", "1x3 then 3x1", 5, 20 * 12 * 5 * 16 * 3 + 10 * 12 * 5 * 8 * 3),
-        ("tucker2", None, (4, 5), 20 * 24 * 16 * 4 + 10 * 12 * (4 * 5 * 9 + 5 * 8)),
-    ],
-)
-def test_the_cost_is_the_formulas(form, variant, rank, cost):
-    [each] = [
-        each for each in factorisations(GEOMETRY, form) if each.variant == variant
-    ]
-    assert chain_macs(each.convolutions(rank), (20, 24)) == cost
 
 
 @pytest.mark.parametrize(

@@ -15,28 +15,8 @@ from convpress.report import Report
 from worker.engine.pipeline import compress
 from worker.engine.request import Request
 from worker.engine.selection import analysis, analysis_file
-from worker.engine.selection.least_kept import MILDEST, MOST_TRIES, least_kept
+from worker.engine.selection.least_kept import MILDEST
 from worker.engine.stages import searching
-
-
-@pytest.mark.parametrize("least", [1, 2, 37, 50, 94, 95])
-def test_bisection_finds_the_least_percentage_within_a_bounded_number_of_tries(least):
-    tried = []
-
-    def is_kept(percent):
-        tried.append(percent)
-        return percent >= least
-
-    assert least_kept(is_kept) == least
-    assert len(tried) <= MOST_TRIES
-
-
-def test_the_mildest_budget_is_tried_before_the_search_gives_up():
-    tried = []
-    assert least_kept(lambda percent: bool(tried.append(percent))) is None
-    assert tried[-1] == MILDEST
-    assert len(tried) <= MOST_TRIES
-
 
 IMAGE_TO_IMAGE = (
     '<ir_version: 8, opset_import: ["": 17]> '

@@ -37,31 +37,32 @@ def _convolution(node: NodeProto, shapes: Sequence[Shape | None]) -> int:
 def _by_output_positions(_: NodeProto, shapes: Sequence[Shape | None]) -> int:
     """Count a convolution whose output has the channels second: each weight at each position."""
     w, y = present(shapes, 2)
-    positions = prod(y[2:])
-    return prod(w) * y[0] * positions
+    batch = y[0]
+    size = y[2:]
+    positions = prod(size)
+    weights = prod(w)
+    return weights * batch * positions
 
 
 def _by_last_channels(_: NodeProto, shapes: Sequence[Shape | None]) -> int:
     """Count a convolution whose output has the channels last: each weight at each position."""
     w, y = present(shapes, 2)
-    positions = prod(y[:-1])
-    return prod(w) * positions
+    leading = y[:-1]
+    positions = prod(leading)
+    weights = prod(w)
+    return weights * positions
 
 
 def _gemm(node: NodeProto, shapes: Sequence[Shape | None]) -> int:
     left, right = present(shapes, 2)
-    return gemm_macs(
-        left, right, bool(integer(node, "transA", 0)), _is_transposed(node)
-    )
+    left_transposed = bool(integer(node, "transA", 0))
+    right_transposed = bool(integer(node, "transB", 0))
+    return gemm_macs(left, right, left_transposed, right_transposed)
 
 
 def _matmul(_: NodeProto, shapes: Sequence[Shape | None]) -> int:
     left, right = present(shapes, 2)
     return matmul_macs(left, right)
-
-
-def _is_transposed(node: NodeProto) -> bool:
-    return bool(integer(node, "transB", 0))
 
 
 def _fused_matmul(node: NodeProto, shapes: Sequence[Shape | None]) -> int:
@@ -100,7 +101,8 @@ def _blocks(node: NodeProto, shapes: Sequence[Shape | None]) -> int:
     (x,) = present(shapes, 1)
     inner = integer(node, "K", 0)
     outputs = integer(node, "N", 0)
-    rows = prod(x[:-1])
+    leading = x[:-1]
+    rows = prod(leading)
     return rows * inner * outputs
 
 
@@ -118,8 +120,9 @@ def _attention(node: NodeProto, shapes: Sequence[Shape | None]) -> int:
     x, w = present(shapes, 2)
     batch, rows, inputs = x
     past = shapes[2] if len(shapes) > 2 else None
-    earlier = past[3] if past is not None else 0
-    columns = rows + earlier
+    columns = rows
+    if past is not None:
+        columns += past[3]
     equal_widths = (w[1] // 3,) * 3
     widths = integers(node, "qkv_hidden_sizes") or equal_widths
     projections = batch * rows * inputs * w[1]
@@ -140,8 +143,10 @@ def _multi_head_attention(_: NodeProto, shapes: Sequence[Shape | None]) -> int:
     key, value, past = shapes[1:]
     batch, rows = query[:2]
     packed = 3 if len(query) == 5 else 1
-    width = prod(query[2:]) // packed
-    columns, value_width = rows, width
+    own_axes = query[2:]
+    width = prod(own_axes) // packed
+    columns = rows
+    value_width = width
     if key is not None:
         columns = key[2] if len(key) == 4 else key[1]
     if value is not None:
@@ -177,8 +182,12 @@ def _experts(node: NodeProto, shapes: Sequence[Shape | None]) -> int:
     Shapes: x `(..., inputs)`, each weight `(experts, outputs, inputs)`. The third one is optional.
     """
     x, *weights = [shape for shape in shapes if shape is not None]
-    an_expert = sum(prod(shape[1:]) for shape in weights)
-    return prod(x[:-1]) * integer(node, "k", 1) * an_expert
+    matrices = [shape[1:] for shape in weights]
+    an_expert = sum(map(prod, matrices))
+    leading = x[:-1]
+    rows = prod(leading)
+    experts = integer(node, "k", 1)
+    return rows * experts * an_expert
 
 
 def _distances(_: NodeProto, shapes: Sequence[Shape | None]) -> int:

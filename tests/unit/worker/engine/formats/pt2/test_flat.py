@@ -8,10 +8,9 @@ import torch
 from support.pt2.programs import opened, write
 from torch import nn
 
-from convpress.refusal import Code, Refusal
 from worker.engine import program as programs
 from worker.engine.formats.aten.sites import HIDDEN
-from worker.engine.formats.pt2 import flat, runner
+from worker.engine.formats.pt2 import runner
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 
@@ -167,21 +166,3 @@ def test_a_program_in_half_precision_with_autocast_is_read(tmp_path):
     assert model.count(model.bind(None)).macs == 2 * 36 * 4 * 27
     (output,) = programs.run(model.program(), {"x": images(2)})
     assert output.dtype == torch.float32
-
-
-@pytest.mark.parametrize("arguments", ["one less", "no graph"])
-def test_blocks_whose_arguments_do_not_fit_are_refused(tmp_path, arguments):
-    write(tmp_path / "model.pt2", Modes(), images(2))
-    program = torch.export.load(tmp_path / "model.pt2")
-    node = next(
-        node
-        for node in program.graph.nodes
-        if getattr(node.target, "__name__", "") == "wrap_with_set_grad_enabled"
-    )
-    if arguments == "one less":
-        node.args = node.args[:-1]
-    else:
-        node.args = (node.args[0], node.args[2], *node.args[2:])
-    with pytest.raises(Refusal, match="do not fit the graph") as refused:
-        flat.flattened(program)
-    assert refused.value.code == Code.MODEL_INVALID

@@ -236,14 +236,6 @@ def test_the_same_file_gives_the_same_bytes_and_keeps_its_extra_files(tmp_path):
     assert kept == extras
 
 
-def test_training_mode_is_refused(tmp_path):
-    module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Dropout(0.5))
-    write(tmp_path / "model.pt2", module.train(), *images(1), batch=None, mode="train")
-    with pytest.raises(Refusal, match=r"call model\.eval\(\) before") as refused:
-        opened(tmp_path / "model.pt2")
-    assert refused.value.code == Code.MODEL_UNSUPPORTED
-
-
 def test_half_precision_stays_half(tmp_path):
     module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).bfloat16()
     x = torch.randn(1, 3, 6, 6).bfloat16()

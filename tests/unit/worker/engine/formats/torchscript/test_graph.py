@@ -8,11 +8,6 @@ from worker.engine.formats.torchscript.graph import (
     nodes,
     nodes_within,
 )
-from worker.engine.formats.torchscript.operators import (
-    argument_names,
-    is_random,
-    written_values,
-)
 
 
 @torch.jit.script
@@ -47,18 +42,6 @@ def test_a_node_captures_what_its_blocks_read_each_once():
     assert {"scale.1", "turns.1"} <= set(names)
     assert len(set(names)) == len(names)
     assert "x.1" not in names
-
-
-def test_operators_say_what_they_write_and_whether_they_are_random():
-    branch = node_of("prim::If")
-    noise = node_of("aten::rand_like")
-    assert [value.unique() for value in written_values(branch)] == [
-        noise.output().unique()
-    ]
-    assert is_random(noise)
-    assert not is_random(branch)
-    assert argument_names(noise)[0] == "self"
-    assert argument_names(branch) == ()
 
 
 def test_a_literal_is_the_content_of_a_constant_alone():

@@ -124,19 +124,5 @@ def test_a_kind_whose_unit_nothing_counts_fails_loudly(tmp_path, monkeypatch):
         run(tmp_path, "plain.onnx", filters_budget="50%")
 
 
-@pytest.mark.parametrize(
-    ("key", "amount", "text", "reported"),
-    [
-        ("macs", 500, "1000 FLOPs", {"macs": 500, "flops": 1000}),
-        ("nanoseconds", 1_500_000, "1.5000 ms", {"milliseconds": 1.5}),
-        ("parameters", 12, "12 parameters", {"parameters": 12}),
-        ("bytes", 12, "12 B", {"bytes": 12}),
-    ],
-)
-def test_amounts_are_written_as_their_budgets_are(key, amount, text, reported):
-    assert UNITS[key].text(amount) == text
-    assert UNITS[key].reported(amount) == reported
-
-
 def test_the_least_in_a_refusal_is_a_budget_that_can_be_parsed():
     assert FLOPS.parse(UNITS["macs"].text(500)).amount == 500

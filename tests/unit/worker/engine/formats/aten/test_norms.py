@@ -8,7 +8,10 @@ from support.torchscript.programs import Pooled, check, data
 from torch import nn
 
 from worker.engine import program as programs
+from worker.engine.formats.aten.layers import UNKNOWN
+from worker.engine.formats.aten.norms import stored_statistics
 from worker.engine.formats.torchscript.model import TorchScriptModel
+from worker.engine.program import NoProgramError
 
 
 @pytest.mark.parametrize("how", ["traced", "scripted"])
@@ -52,3 +55,31 @@ def test_a_norm_by_the_data_alone_leaves_the_statistics_alone(tmp_path):
         for name, tensor in opened._module.state_dict().items()
     )
     assert not any(step.norm for step in program.steps)
+
+
+WEIGHT, BIAS, MEAN, VARIANCE = (torch.full((3,), value) for value in (1.0, 2, 3, 4))
+
+
+def statistics(mean=MEAN, own=False, epsilon=0.1):
+    contents = [None, WEIGHT, BIAS, mean, VARIANCE, own, 0.5, epsilon]
+    return stored_statistics("aten::batch_norm", contents)
+
+
+def test_the_stored_statistics_are_those_among_the_arguments():
+    norm = statistics()
+    assert (norm.mean, norm.variance, norm.epsilon) == (MEAN, VARIANCE, 0.1)
+    assert (norm.weight, norm.bias) == (WEIGHT, BIAS)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"mean": None, "own": True}, {"mean": None}, {"epsilon": UNKNOWN}],
+)
+def test_the_datas_own_statistics_are_none(arguments):
+    assert statistics(**arguments) is None
+
+
+@pytest.mark.parametrize("own", [True, UNKNOWN])
+def test_statistics_that_a_run_may_change_leave_no_program(own):
+    with pytest.raises(NoProgramError, match="batch_norm may write"):
+        statistics(own=own)

@@ -5,6 +5,11 @@ import torch
 from support.torchscript.modules import write
 from torch import nn
 
+from worker.engine.formats.aten.counting_rules import (
+    RULES,
+    has_no_products,
+    is_solver,
+)
 from worker.engine.formats.aten.tally import NO_MATRIX, NO_RULE
 from worker.engine.formats.torchscript.model import TorchScriptModel
 
@@ -146,3 +151,44 @@ def test_a_weight_in_an_operator_without_a_rule_makes_the_account_incomplete(tmp
     count = counted(tmp_path, OneOperator(compute, WIDTH, WIDTH))
     (gap,) = count.unaccounted
     assert (gap.name, gap.operator, gap.reason) == ("weight", "linalg_inv_ex", NO_RULE)
+
+
+def test_attention_of_several_heads_is_four_layers_around_two_products():
+    query, key = torch.zeros(2, 5, 8), torch.zeros(2, 7, 8)
+    in_weight, out_weight = torch.zeros(24, 8), torch.zeros(8, 8)
+    arguments = (query, key, key, 8, 2, in_weight, torch.zeros(24), out_weight)
+    layers = (10 + 14 + 14 + 10) * 8 * 8
+    products = 2 * (2 * 5 * 7 * 8)
+    rule = RULES[torch.ops.aten._native_multi_head_attention]
+    assert rule(arguments, None) == layers + products
+
+
+def test_an_encoder_adds_two_layers_to_the_attention_of_its_input():
+    source = torch.zeros(2, 5, 8)
+    attention = [source, 8, 2, torch.zeros(24, 8), torch.zeros(24), torch.zeros(8, 8)]
+    first, second = torch.zeros(16, 8), torch.zeros(8, 16)
+    arguments = [*attention, *[None] * 8, first, None, second, None]
+    own = 4 * 10 * 8 * 8 + 2 * (2 * 5 * 5 * 8)
+    rule = RULES[torch.ops.aten._transformer_encoder_layer_fwd]
+    assert rule(arguments, None) == own + 10 * 2 * 8 * 16
+
+
+def test_distances_of_all_pairs_sum_over_the_coordinates():
+    points = torch.zeros(6, 4)
+    rule = RULES[torch.ops.aten._pdist_forward]
+    assert rule((points, 2.0), torch.pdist(points)) == 15 * 4
+
+
+@pytest.mark.parametrize(
+    ("operator", "has_none"),
+    [("mul", True), ("copy_", True), ("embedding", True), ("mm", False)],
+)
+def test_operators_without_products_are_known_by_tag_or_name(operator, has_none):
+    overload = next(iter(getattr(torch.ops.aten, operator).overloads()))
+    each = getattr(getattr(torch.ops.aten, operator), overload)
+    assert has_no_products(each) == has_none
+
+
+def test_a_solver_is_known_by_its_name():
+    assert is_solver("linalg_lstsq")
+    assert not is_solver("mm")
