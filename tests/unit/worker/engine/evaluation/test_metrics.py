@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from convpress.refusal import Refusal
-from worker.engine.evaluation.answers import Answers
 from worker.engine.evaluation.metrics import metric_for
 
 RNG = np.random.default_rng(0)
@@ -28,16 +27,6 @@ def test_top_one_is_the_share_of_right_classes(shape):
     for row, label in zip(scores.reshape(7, 4), labels, strict=True):
         right += int(np.argmax(row) == label)
     assert figure("top-1", scores, labels) == right / 7
-
-
-def test_answers_are_compared_sample_by_sample():
-    labels = np.array([0, 1, 2, 3, 4])
-    before, after = np.array([0, 1, 2, 9, 9]), np.array([0, 9, 9, 3, 9])
-    metric = metric_for("top-1", before, labels)
-    answers = Answers.of(metric.right(before, labels), metric.right(after, labels))
-    assert answers == Answers(5, right=3, lost=2, gained=1)
-    assert answers.loss.expected == pytest.approx(1 / 3, abs=1e-6)
-    assert answers.loss.low == 0
 
 
 def test_metrics_of_degrees_have_no_right_answers():
