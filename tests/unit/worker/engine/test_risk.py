@@ -210,8 +210,21 @@ def test_where_the_outputs_say_little_the_activations_decide_and_the_level_is_ne
     assert "The range is a guess." in doubted.text
 
 
-def test_an_original_that_says_little_is_no_risk_and_without_a_fit_its_outputs_count():
+def test_an_original_that_says_little_is_no_risk():
     inputs = ComparisonInputs("synthetic", {"0 to 1": []}, quiet=True)
     same = {"0 to 1": comparison(0.0)}
     assert assess(same, inputs, None, unchanged=True, inner_error=0.1).level == "low"
-    assert "outputs differ" in assess(same, inputs, 0.01, unchanged=False).text
+
+
+@pytest.mark.parametrize("error", [0.0, 0.9])
+def test_where_the_outputs_say_little_and_no_activations_were_compared_nothing_tells(
+    error,
+):
+    """As after int8: neither a small error of such outputs nor a large one is evidence."""
+    doubts = ("the range is a guess",)
+    inputs = ComparisonInputs("synthetic", {"0 to 1": []}, doubts, quiet=True)
+    risk = assess({"0 to 1": comparison(error)}, inputs, 0.01, unchanged=False)
+    assert risk.level == "unknown"
+    assert (
+        "show neither a loss nor that there is none. The range is a guess." in risk.text
+    )
