@@ -53,8 +53,8 @@ def assess(
     predicted error of the outputs, relative and squared; None where the share of the layers' errors
     that arrives at the outputs was not measured, which is a doubt where layers were factored. With
     a doubt the level is not low. `inner_error` is the relative error of the activations before the
-    last layers: the level stands on it where the outputs say little. With `answers` to labelled
-    samples it stands on these alone.
+    last layers, None where int8 has changed these since: the level stands on it where the outputs
+    say little. With `answers` to labelled samples it stands on these alone.
 
     >>> near = {"0 to 1": Comparison(("y",), 0.05, None, True)}
     >>> images = ComparisonInputs("synthetic", {"0 to 1": []})
@@ -67,7 +67,9 @@ def assess(
     loss = None if answers is None or unchanged else answers.loss
     if answers is not None and loss is not None:
         return _by_answers(answers, loss)
-    if inputs.quiet and inner_error is not None and not unchanged:
+    if inputs.quiet and not unchanged:
+        if inner_error is None:
+            return _by_nothing(inputs)
         return _by_activations(inputs, inner_error, predicted if factored else None)
     risk = _assessed(
         comparisons, inputs, predicted, unchanged=unchanged, factored=factored
@@ -130,6 +132,17 @@ def _by_answers(answers: Answers, loss: ExpectedLoss) -> Risk:
         f"{_share(loss)}."
     )
     return Risk(level=_LEVELS[_level_of_loss(loss)], text=text, expected_loss=loss)
+
+
+def _by_nothing(inputs: ComparisonInputs) -> Risk:
+    """Return the risk of a model whose outputs say little, where no activations were compared."""
+    text = (
+        f"{_INPUTS[inputs.source]} the outputs of the original say little, as those of a detector "
+        "on images without its objects, so that their errors show neither a loss nor that there is "
+        f"none.{_reservations(inputs.doubts)} Send samples with objects, or measure the model on "
+        "data of your own."
+    )
+    return Risk(level="unknown", text=text)
 
 
 def _by_activations(

@@ -32,8 +32,14 @@ def quantise(request: Request, artifact: WrittenArtifact) -> WrittenArtifact:
     inputs = artifact.comparison_inputs
     if _depends_on_the_range(artifact, layers):
         inputs = replace(inputs, doubts=(*inputs.doubts, UNKNOWN_RANGE))
-    # the inputs of the plan are of no use any more
-    return replace(artifact, sites=sites, comparison_inputs=inputs, int8=None)
+    # the inputs of the plan are of no use any more, and the error on held-out ones is that in float
+    return replace(
+        artifact,
+        sites=sites,
+        comparison_inputs=inputs,
+        held_out_error=None,
+        int8=None,
+    )
 
 
 def _depends_on_the_range(artifact: WrittenArtifact, layers: Int8Layers) -> bool:

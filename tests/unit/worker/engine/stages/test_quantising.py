@@ -1,6 +1,7 @@
 """Jobs in int8: alone, together with budgets, and where it cannot be had."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,12 +11,16 @@ from support.onnx.text import written
 
 from convpress.refusal import Code, Refusal
 from convpress.report import Report
+from worker.engine.comparison_inputs import ComparisonInputs
 from worker.engine.formats.adapter import Int8Layers
 from worker.engine.model import Site
 from worker.engine.numerics.convolution import Convolution
 from worker.engine.pipeline import compress
 from worker.engine.request import Request
+from worker.engine.stages import quantising
+from worker.engine.stages.int8_plan import Int8Plan
 from worker.engine.stages.quantising import _depends_on_the_range
+from worker.engine.stages.writing import WrittenArtifact
 
 NET = """g (float[1, 8, 8, 8] x) => (float[1, 5] y)
 <float[32, 8, 3, 3] w1, float[32] b1, float[32, 32, 3, 3] w2, float[32, 5] w3> {
@@ -60,7 +65,8 @@ def test_int8_alone_needs_no_budget_and_is_accounted_for(tmp_path):
     assert report.frontier == []
     assert report.verification.inputs == "samples, held out"
     assert 0 < report.verification.relative_error < 0.05
-    assert report.risk.level == "low"
+    # random weights tell no samples apart, which is a doubt
+    assert report.risk.level == "moderate"
 
 
 def test_a_budget_of_flops_is_met_by_layers_in_int8(tmp_path):
@@ -138,6 +144,26 @@ def test_depthwise_layers_in_int8_depend_on_the_range(groups, ranges, in_int8, d
         original=SimpleNamespace(profile=SimpleNamespace(sites=sites)),
     )
     assert _depends_on_the_range(artifact, Int8Layers(tuple(in_int8), {})) == depends
+
+
+def test_the_error_of_activations_in_float_is_none_of_an_artifact_in_int8(
+    tmp_path, monkeypatch
+):
+    writer = SimpleNamespace(write=lambda *_: Int8Layers((), {}))
+    monkeypatch.setattr(quantising, "int8_writer", lambda _: writer)
+    artifact = WrittenArtifact(
+        **dict.fromkeys(("original", "goal", "unchanged", "reused", "macs")),
+        **dict.fromkeys(("predicted_error", "trusted_error", "frontier", "latency")),
+        comparison_inputs=ComparisonInputs("synthetic", {}),
+        sites=[],
+        calibration={},
+        held_out_error=0.1,
+        int8=Int8Plan(None),
+    )
+    request = Request("", "onnx", str(tmp_path), "")
+    assert quantising.quantise(request, artifact).held_out_error is None
+    in_float = replace(artifact, int8=None)
+    assert quantising.quantise(request, in_float).held_out_error == 0.1
 
 
 DEPTHWISE = """g (float[1, 3, 32, 32] x) => (float[1, 8, 32, 32] y)
