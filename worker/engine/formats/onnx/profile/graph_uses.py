@@ -9,6 +9,8 @@ from onnx import GraphProto, ModelProto, NodeProto
 
 from worker.engine.formats.onnx.constants import Constant, constants
 from worker.engine.formats.onnx.graph import input_name, operator, subgraphs
+from worker.engine.formats.onnx.profile.body_shapes import measure_body_shapes
+from worker.engine.formats.onnx.profile.loop_limits import loop_limits
 from worker.engine.formats.onnx.profile.node_site import (
     CHEAPER,
     IN_BRANCH,
@@ -46,11 +48,13 @@ def path_uses(model: ModelProto, inputs: Inputs, source: Path) -> Iterator[NodeU
     if unknown:
         # The runtime stops at contradictions as well, but our messages are clearer.
         known_shapes = ChainMap(shapes)
-        for use in _uses(graph, known_shapes, known, 1, None):
+        for use in _uses(graph, known_shapes, known, 1, None, {}):
             counted_node(use)
         measured = measure_shapes(model, unknown, inputs, source)
         shapes.update(measured)
-    yield from _uses(graph, ChainMap(shapes), known, 1, None)
+    known |= loop_limits(model, known, shapes, inputs, source)
+    shapes_in_bodies = measure_body_shapes(inferred, known, shapes, inputs, source)
+    yield from _uses(graph, ChainMap(shapes), known, 1, None, shapes_in_bodies)
 
 
 def editable_uses(
@@ -98,11 +102,12 @@ def _uses(
     known: Mapping[str, Constant],
     runs: int | None,
     reason: str | None,
+    measured: Mapping[str, Shape],
 ) -> Iterator[NodeUse]:
     """Yield the uses of a graph's nodes, each followed by those of its bodies.
 
     `known` holds the constants, `runs` is how often the graph runs, and `reason` says why its nodes
-    cannot be replaced.
+    cannot be replaced. `measured` has shapes of values in bodies.
     """
     for node in graph.node:
         yield NodeUse(
@@ -122,13 +127,17 @@ def _uses(
         body_reason = IN_BRANCH if is_if else reason
         bodies = []
         for body in subgraphs(node):
-            body_shapes = shapes.new_child(declared_shapes(body))
-            bodies.append(list(_uses(body, body_shapes, known, body_runs, body_reason)))
+            own = declared_shapes(body)
+            own |= {name: measured[name] for name in own.keys() & measured.keys()}
+            uses = _uses(
+                body, shapes.new_child(own), known, body_runs, body_reason, measured
+            )
+            bodies.append(list(uses))
         # Only one branch of an If runs.
         if is_if:
             bodies = _count_dearest(bodies)
-        for uses in bodies:
-            yield from uses
+        for uses_of_body in bodies:
+            yield from uses_of_body
 
 
 def _count_dearest(branches: Sequence[Sequence[NodeUse]]) -> list[list[NodeUse]]:

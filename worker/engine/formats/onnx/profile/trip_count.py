@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from onnx import GraphProto, NodeProto
 
-from worker.engine.formats.onnx.constants import Constant, constants
+from worker.engine.formats.onnx.constants import Constant
 from worker.engine.formats.onnx.graph import integer, integers, operator, subgraphs
 from worker.engine.formats.onnx.scalars import scalar
 from worker.engine.formats.onnx.shapes import Shapes
@@ -16,11 +16,14 @@ def trip_count(
     """Return the runs of a node's subgraphs in one run of the node; None where not fixed.
 
     1. Each branch of an If runs once, as far as this function goes.
-    2. The body of a Loop runs as often as its trip count says, where that is a constant and nothing
+    2. The body of a Loop runs as often as its trip count says, where that is known and nothing
        ends the loop sooner: its condition is missing or constantly true, and the body passes it on
        or returns true.
     3. The body of a Scan runs once per element along the axis that it scans.
     4. For all other bodies (SequenceMap) the number is not known.
+
+    `known` holds the constants of the graph and of its bodies, and the limits of loops that follow
+    from shapes.
 
     >>> from onnx import helper
     >>> trip_count(helper.make_node("If", ["condition"], ["y"]), {}, {})
@@ -39,7 +42,7 @@ def trip_count(
     if condition and not scalar(condition, known):
         return None
     body = next(subgraphs(node), None)
-    if body is None or not _never_ends_itself(body):
+    if body is None or not _never_ends_itself(body, known):
         return None
     return scalar(limit, known)
 
@@ -65,8 +68,11 @@ def _scan_length(node: NodeProto, shapes: Shapes) -> int | None:
     return shape[axis]
 
 
-def _never_ends_itself(body: GraphProto) -> bool:
-    """Return whether a Loop's body passes its condition on, or returns a constant truth."""
+def _never_ends_itself(body: GraphProto, known: Mapping[str, Constant]) -> bool:
+    """Return whether a Loop's body passes its condition on, or returns a constant truth.
+
+    `known` holds the constants of the body and of the graphs around it.
+    """
     if len(body.input) < 2 or not body.output:
         return False
     condition = body.output[0].name
@@ -79,4 +85,4 @@ def _never_ends_itself(body: GraphProto) -> bool:
             same.add(node.output[0])
     if condition in same:
         return True
-    return bool(scalar(condition, constants(body)))
+    return bool(scalar(condition, known))
