@@ -11,6 +11,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from worker.engine.formats.onnx.constants import Constant
 from worker.engine.formats.onnx.graph import fresh_name, names, operator, subgraphs
+from worker.engine.formats.onnx.profile.loop_lengths import MOST_RUNS
 from worker.engine.formats.onnx.profile.node_use import cost_operands
 from worker.engine.formats.onnx.profile.trip_count import trip_count
 from worker.engine.formats.onnx.shapes import (
@@ -22,8 +23,6 @@ from worker.engine.formats.onnx.shapes import (
 from worker.engine.model import Inputs
 
 _LOOPS = ("Loop", "Scan")
-# A count must not take as long as the longest loop that a file can ask for.
-_MOST_RUNS = 2**16
 # A Scan may say for each of its outputs where its elements go.
 _LISTS_OF_OUTPUTS = ("scan_output_axes", "scan_output_directions")
 
@@ -32,12 +31,14 @@ def measure_body_shapes(
     model: ModelProto,
     known: Mapping[str, Constant],
     shapes: Shapes,
+    lengths: Mapping[str, int],
     inputs: Inputs,
     source: Path,
 ) -> dict[str, Shape]:
     """Return the shapes that the layers in loops of the main graph lack, by name.
 
-    `known` and `shapes` are those of the main graph.
+    `known` and `shapes` are those of the main graph, and `lengths` those of its loops that a run
+    showed.
 
     Raises:
         Refusal: `model_invalid` where the runtime refuses the model for any inputs.
@@ -50,8 +51,8 @@ def measure_body_shapes(
     for node in probe.graph.node:
         if operator(node) not in _LOOPS:
             continue
-        runs = trip_count(node, known, shapes) or 0
-        if 0 < runs <= _MOST_RUNS:
+        runs = trip_count(node, known, shapes, lengths) or 0
+        if 0 < runs <= MOST_RUNS:
             outputs |= _return_shapes(node, used)
     if not outputs:
         return {}

@@ -2,7 +2,7 @@
 
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onnx import GraphProto, ModelProto, NodeProto
@@ -10,7 +10,7 @@ from onnx import GraphProto, ModelProto, NodeProto
 from worker.engine.formats.onnx.constants import Constant, constants
 from worker.engine.formats.onnx.graph import input_name, operator, subgraphs
 from worker.engine.formats.onnx.profile.body_shapes import measure_body_shapes
-from worker.engine.formats.onnx.profile.loop_limits import loop_limits
+from worker.engine.formats.onnx.profile.loop_lengths import measure_lengths
 from worker.engine.formats.onnx.profile.node_site import (
     CHEAPER,
     IN_BRANCH,
@@ -27,6 +27,14 @@ from worker.engine.formats.onnx.shapes import (
 from worker.engine.model import Inputs
 
 IN_FUNCTION = "it is inside a local function"
+
+
+@dataclass(frozen=True)
+class _Loops:
+    """What a run showed of loops: their lengths by first output, and shapes in their bodies."""
+
+    lengths: Mapping[str, int]
+    shapes: Mapping[str, Shape]
 
 
 def path_uses(model: ModelProto, inputs: Inputs, source: Path) -> Iterator[NodeUse]:
@@ -48,13 +56,14 @@ def path_uses(model: ModelProto, inputs: Inputs, source: Path) -> Iterator[NodeU
     if unknown:
         # The runtime stops at contradictions as well, but our messages are clearer.
         known_shapes = ChainMap(shapes)
-        for use in _uses(graph, known_shapes, known, 1, None, {}):
+        for use in _uses(graph, known_shapes, known, 1, None, _Loops({}, {})):
             counted_node(use)
         measured = measure_shapes(model, unknown, inputs, source)
         shapes.update(measured)
-    known |= loop_limits(model, known, shapes, inputs, source)
-    shapes_in_bodies = measure_body_shapes(inferred, known, shapes, inputs, source)
-    yield from _uses(graph, ChainMap(shapes), known, 1, None, shapes_in_bodies)
+    lengths = measure_lengths(inferred, known, shapes, inputs, source)
+    of_bodies = measure_body_shapes(inferred, known, shapes, lengths, inputs, source)
+    loops = _Loops(lengths, of_bodies)
+    yield from _uses(graph, ChainMap(shapes), known, 1, None, loops)
 
 
 def editable_uses(
@@ -102,12 +111,12 @@ def _uses(
     known: Mapping[str, Constant],
     runs: int | None,
     reason: str | None,
-    measured: Mapping[str, Shape],
+    loops: _Loops,
 ) -> Iterator[NodeUse]:
     """Yield the uses of a graph's nodes, each followed by those of its bodies.
 
     `known` holds the constants, `runs` is how often the graph runs, and `reason` says why its nodes
-    cannot be replaced. `measured` has shapes of values in bodies.
+    cannot be replaced. `loops` has what a run showed of them.
     """
     for node in graph.node:
         yield NodeUse(
@@ -118,7 +127,7 @@ def _uses(
             runs=runs,
             reason=reason,
         )
-        trips = trip_count(node, known, shapes)
+        trips = trip_count(node, known, shapes, loops.lengths)
         body_runs = None
         if runs is not None and trips is not None:
             body_runs = runs * trips
@@ -128,9 +137,10 @@ def _uses(
         bodies = []
         for body in subgraphs(node):
             own = declared_shapes(body)
-            own |= {name: measured[name] for name in own.keys() & measured.keys()}
+            measured = own.keys() & loops.shapes.keys()
+            own |= {name: loops.shapes[name] for name in measured}
             uses = _uses(
-                body, shapes.new_child(own), known, body_runs, body_reason, measured
+                body, shapes.new_child(own), known, body_runs, body_reason, loops
             )
             bodies.append(list(uses))
         # Only one branch of an If runs.

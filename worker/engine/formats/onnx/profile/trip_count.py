@@ -1,6 +1,7 @@
 """The number of times that a node's subgraphs run, where the graph fixes it."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from onnx import GraphProto, NodeProto
 
@@ -11,19 +12,21 @@ from worker.engine.formats.onnx.shapes import Shapes
 
 
 def trip_count(
-    node: NodeProto, known: Mapping[str, Constant], shapes: Shapes
+    node: NodeProto,
+    known: Mapping[str, Constant],
+    shapes: Shapes,
+    lengths: Mapping[str, int] = MappingProxyType({}),
 ) -> int | None:
     """Return the runs of a node's subgraphs in one run of the node; None where not fixed.
 
     1. Each branch of an If runs once, as far as this function goes.
-    2. The body of a Loop runs as often as its trip count says, where that is known and nothing
+    2. The body of a Loop runs as often as its trip count says, where that is a constant and nothing
        ends the loop sooner: its condition is missing or constantly true, and the body passes it on
-       or returns true.
+       or returns true. Otherwise `lengths` may have its length, by its first output.
     3. The body of a Scan runs once per element along the axis that it scans.
     4. For all other bodies (SequenceMap) the number is not known.
 
-    `known` holds the constants of the graph and of its bodies, and the limits of loops that follow
-    from shapes.
+    `known` holds the constants of the graph and of its bodies.
 
     >>> from onnx import helper
     >>> trip_count(helper.make_node("If", ["condition"], ["y"]), {}, {})
@@ -38,6 +41,8 @@ def trip_count(
         return _scan_length(node, shapes)
     if kind != "Loop" or len(node.input) < 2:
         return None
+    if node.output and node.output[0] in lengths:
+        return lengths[node.output[0]]
     limit, condition = node.input[:2]
     if condition and not scalar(condition, known):
         return None
