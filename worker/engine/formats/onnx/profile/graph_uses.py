@@ -40,7 +40,8 @@ class _Loops:
 def path_uses(model: ModelProto, inputs: Inputs, source: Path) -> Iterator[NodeUse]:
     """Yield the uses of all nodes of an execution path's model on these inputs.
 
-    Where inference does not find the shapes that a counted node needs, the model is run once.
+    Where inference does not find the shapes that a counted node needs, the model is run once. Nodes
+    with operands that have no elements there run 0 times.
 
     Raises:
         InputShapeError: the model cannot take these inputs.
@@ -53,6 +54,7 @@ def path_uses(model: ModelProto, inputs: Inputs, source: Path) -> Iterator[NodeU
     shapes = declared_shapes(graph)
     known = constants(graph)
     unknown = _unknown_operands(graph.node, shapes)
+    empty: set[str] = set()
     if unknown:
         # The runtime stops at contradictions as well, but our messages are clearer.
         known_shapes = ChainMap(shapes)
@@ -60,10 +62,14 @@ def path_uses(model: ModelProto, inputs: Inputs, source: Path) -> Iterator[NodeU
             counted_node(use)
         measured = measure_shapes(model, unknown, inputs, source)
         shapes.update(measured)
+        empty = {name for name in unknown if measured[name] is None}
     lengths = measure_lengths(inferred, known, shapes, inputs, source)
     of_bodies = measure_body_shapes(inferred, known, shapes, lengths, inputs, source)
     loops = _Loops(lengths, of_bodies)
-    yield from _uses(graph, ChainMap(shapes), known, 1, None, loops)
+    for use in _uses(graph, ChainMap(shapes), known, 1, None, loops):
+        # A detector that found nothing in these inputs has no rows for its heads.
+        is_idle = not empty.isdisjoint(cost_operands(use.node))
+        yield replace(use, runs=0) if is_idle else use
 
 
 def editable_uses(
