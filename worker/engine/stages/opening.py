@@ -151,11 +151,14 @@ def _require_layers(profile: CostProfile) -> None:
         return
     detail = "the model has no layers with weights"
     if layers:
-        counts = Counter(str(site.reason) for site in layers)
+        detail = "no layer of the model can be factored"
+    # the operators on tables of ai.onnx.ml have weights, but no tensor that holds them
+    counts = Counter(str(site.reason) for site in layers or profile.sites)
+    if counts:
         reasons = [
             f"{reason} ({_layers(count)})" for reason, count in counts.most_common()
         ]
-        detail = f"no layer of the model can be factored: {'; '.join(reasons)}"
+        detail += f": {'; '.join(reasons)}"
     detail += advice_on_quantised([site.reason for site in layers])
     unsettled = inspection.unsettled(profile)
     if unsettled is not None:

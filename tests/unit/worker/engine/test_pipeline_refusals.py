@@ -90,6 +90,13 @@ SCALED_IN_A_RUN = (
 )
 HEADER = '<ir_version: 8, opset_import: ["": 17, "com.microsoft": 1]> '
 
+# As scikit-learn's models are exported.
+REGRESSOR = (
+    '<ir_version: 8, opset_import: ["": 17, "ai.onnx.ml": 1]> '
+    "net (float[1, 2] x) => (float[1, 1] y) "
+    "{ y = ai.onnx.ml.LinearRegressor <coefficients = [1.0, 2.0]> (x) }"
+)
+
 
 @pytest.mark.parametrize(
     ("text", "detail", "got"),
@@ -98,6 +105,11 @@ HEADER = '<ir_version: 8, opset_import: ["": 17, "com.microsoft": 1]> '
             "net (float[1, 4] x) => (float[1, 4] y) { h = Exp(x) y = Relu(h) }",
             "the model has no layers with weights",
             "Exp, Relu",
+        ),
+        (
+            REGRESSOR,
+            "has no layers with weights: its weights are attributes (1 layer)",
+            "LinearRegressor",
         ),
         (
             HEADER + INTEGERS,

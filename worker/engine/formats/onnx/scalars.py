@@ -9,7 +9,9 @@ from worker.engine.formats.onnx.constants import Constant
 def scalar(name: str, known: Mapping[str, Constant]) -> int | None:
     """Return a constant that is one integer or truth value; None for all else."""
     constant = known.get(name)
-    if constant is None or constant.folds:
+    if constant is None:
+        return None
+    if any(fold.node.op_type != "Identity" for fold in constant.folds):
         return None
     tensor = constant.tensor
     if prod(tensor.dims) != 1:

@@ -6,6 +6,8 @@ Where inference does not find a shape, the model is run once and the shape is me
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, TensorProto, TypeProto, helper, shape_inference
 
 from convpress.formats import FIELD
@@ -136,24 +138,41 @@ def measure_shapes(
     graph = probe.graph
     used = names(graph)
     outputs = [fresh_name(f"shape_of_{value}", used) for value in values]
-    graph.ClearField("output")
     pairs = zip(values, outputs, strict=True)
     for value, output in pairs:
         node = helper.make_node("Shape", [value], [output])
         graph.node.append(node)
-        info = helper.make_tensor_value_info(output, TensorProto.INT64, None)
+    results = measure_values(probe, outputs, inputs, source)
+    shapes = {}
+    pairs = zip(values, outputs, strict=True)
+    for value, output in pairs:
+        shapes[value] = _positive(results[output].tolist())
+    return shapes
+
+
+def measure_values(
+    model: ModelProto, values: Sequence[str], inputs: Inputs, source: Path
+) -> dict[str, NDArray[np.int64]]:
+    """Run a model once on these inputs and return values of its main graph, of type int64.
+
+    Raises:
+        Refusal: `model_invalid` where the runtime refuses the model for any inputs.
+        InputShapeError: the runtime cannot run the model on these inputs.
+    """
+    probe = ModelProto()
+    probe.CopyFrom(model)
+    graph = probe.graph
+    graph.ClearField("output")
+    for value in values:
+        info = helper.make_tensor_value_info(value, TensorProto.INT64, None)
         graph.output.append(info)
     serialised = probe.SerializeToString()
     opened = session(serialised, source)
     try:
-        results = opened.run(outputs, dict(inputs))
+        results = opened.run(list(values), dict(inputs))
     except RUNTIME_ERRORS as error:
         raise InputShapeError(message(error)) from error
-    shapes = {}
-    sized_values = zip(values, results, strict=True)
-    for value, sizes in sized_values:
-        shapes[value] = _positive(sizes.tolist())
-    return shapes
+    return dict(zip(values, results, strict=True))
 
 
 def _shape_of(value_type: TypeProto) -> Shape | None:

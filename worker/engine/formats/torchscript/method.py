@@ -92,7 +92,7 @@ class Method:
         names: list[str] = []
         while value.unique() != self.self_value.unique():
             node = value.node()
-            if self._is_object(value):
+            if self._holds_object(value.type()):
                 return None
             if node.kind() == "prim::GetAttr":
                 names.append(node.s("name"))
@@ -101,13 +101,14 @@ class Method:
             value = node.input()
         return ".".join(reversed(names))
 
-    def _is_object(self, value: Value) -> bool:
-        """Whether a value is an object of one of the file's own classes, and no module."""
-        kind: Any = value.type()  # torch's stubs lack the classes of types
-        return (
-            kind.kind() == "ClassType"
-            and kind.qualified_name() not in self._module_types
-        )
+    def _holds_object(self, kind: Any) -> bool:  # noqa: ANN401 - torch's stubs lack the classes of types
+        """Return whether a type is one of the file's own classes, or may hold such an object.
+
+        Modules are no objects in this sense. `LevelMapper | None` may hold one.
+        """
+        if kind.kind() == "ClassType":
+            return kind.qualified_name() not in self._module_types
+        return any(self._holds_object(part) for part in kind.containedTypes())
 
     @cached_property
     def _module_types(self) -> set[str]:

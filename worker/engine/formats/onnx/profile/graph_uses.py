@@ -2,13 +2,15 @@
 
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onnx import GraphProto, ModelProto, NodeProto
 
 from worker.engine.formats.onnx.constants import Constant, constants
 from worker.engine.formats.onnx.graph import input_name, operator, subgraphs
+from worker.engine.formats.onnx.profile.body_shapes import measure_body_shapes
+from worker.engine.formats.onnx.profile.loop_lengths import measure_lengths
 from worker.engine.formats.onnx.profile.node_site import (
     CHEAPER,
     IN_BRANCH,
@@ -27,10 +29,19 @@ from worker.engine.model import Inputs
 IN_FUNCTION = "it is inside a local function"
 
 
+@dataclass(frozen=True)
+class _Loops:
+    """What a run showed of loops: their lengths by first output, and shapes in their bodies."""
+
+    lengths: Mapping[str, int]
+    shapes: Mapping[str, Shape]
+
+
 def path_uses(model: ModelProto, inputs: Inputs, source: Path) -> Iterator[NodeUse]:
     """Yield the uses of all nodes of an execution path's model on these inputs.
 
-    Where inference does not find the shapes that a counted node needs, the model is run once.
+    Where inference does not find the shapes that a counted node needs, the model is run once. Nodes
+    with operands that have no elements there run 0 times.
 
     Raises:
         InputShapeError: the model cannot take these inputs.
@@ -43,14 +54,22 @@ def path_uses(model: ModelProto, inputs: Inputs, source: Path) -> Iterator[NodeU
     shapes = declared_shapes(graph)
     known = constants(graph)
     unknown = _unknown_operands(graph.node, shapes)
+    empty: set[str] = set()
     if unknown:
         # The runtime stops at contradictions as well, but our messages are clearer.
         known_shapes = ChainMap(shapes)
-        for use in _uses(graph, known_shapes, known, 1, None):
+        for use in _uses(graph, known_shapes, known, 1, None, _Loops({}, {})):
             counted_node(use)
         measured = measure_shapes(model, unknown, inputs, source)
         shapes.update(measured)
-    yield from _uses(graph, ChainMap(shapes), known, 1, None)
+        empty = {name for name in unknown if measured[name] is None}
+    lengths = measure_lengths(inferred, known, shapes, inputs, source)
+    of_bodies = measure_body_shapes(inferred, known, shapes, lengths, inputs, source)
+    loops = _Loops(lengths, of_bodies)
+    for use in _uses(graph, ChainMap(shapes), known, 1, None, loops):
+        # A detector that found nothing in these inputs has no rows for its heads.
+        is_idle = not empty.isdisjoint(cost_operands(use.node))
+        yield replace(use, runs=0) if is_idle else use
 
 
 def editable_uses(
@@ -98,11 +117,12 @@ def _uses(
     known: Mapping[str, Constant],
     runs: int | None,
     reason: str | None,
+    loops: _Loops,
 ) -> Iterator[NodeUse]:
     """Yield the uses of a graph's nodes, each followed by those of its bodies.
 
     `known` holds the constants, `runs` is how often the graph runs, and `reason` says why its nodes
-    cannot be replaced.
+    cannot be replaced. `loops` has what a run showed of them.
     """
     for node in graph.node:
         yield NodeUse(
@@ -113,7 +133,7 @@ def _uses(
             runs=runs,
             reason=reason,
         )
-        trips = trip_count(node, known, shapes)
+        trips = trip_count(node, known, shapes, loops.lengths)
         body_runs = None
         if runs is not None and trips is not None:
             body_runs = runs * trips
@@ -122,13 +142,18 @@ def _uses(
         body_reason = IN_BRANCH if is_if else reason
         bodies = []
         for body in subgraphs(node):
-            body_shapes = shapes.new_child(declared_shapes(body))
-            bodies.append(list(_uses(body, body_shapes, known, body_runs, body_reason)))
+            own = declared_shapes(body)
+            measured = own.keys() & loops.shapes.keys()
+            own |= {name: loops.shapes[name] for name in measured}
+            uses = _uses(
+                body, shapes.new_child(own), known, body_runs, body_reason, loops
+            )
+            bodies.append(list(uses))
         # Only one branch of an If runs.
         if is_if:
             bodies = _count_dearest(bodies)
-        for uses in bodies:
-            yield from uses
+        for uses_of_body in bodies:
+            yield from uses_of_body
 
 
 def _count_dearest(branches: Sequence[Sequence[NodeUse]]) -> list[list[NodeUse]]:

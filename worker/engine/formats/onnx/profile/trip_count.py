@@ -1,26 +1,32 @@
 """The number of times that a node's subgraphs run, where the graph fixes it."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from onnx import GraphProto, NodeProto
 
-from worker.engine.formats.onnx.constants import Constant, constants
+from worker.engine.formats.onnx.constants import Constant
 from worker.engine.formats.onnx.graph import integer, integers, operator, subgraphs
 from worker.engine.formats.onnx.scalars import scalar
 from worker.engine.formats.onnx.shapes import Shapes
 
 
 def trip_count(
-    node: NodeProto, known: Mapping[str, Constant], shapes: Shapes
+    node: NodeProto,
+    known: Mapping[str, Constant],
+    shapes: Shapes,
+    lengths: Mapping[str, int] = MappingProxyType({}),
 ) -> int | None:
     """Return the runs of a node's subgraphs in one run of the node; None where not fixed.
 
     1. Each branch of an If runs once, as far as this function goes.
     2. The body of a Loop runs as often as its trip count says, where that is a constant and nothing
        ends the loop sooner: its condition is missing or constantly true, and the body passes it on
-       or returns true.
+       or returns true. Otherwise `lengths` may have its length, by its first output.
     3. The body of a Scan runs once per element along the axis that it scans.
     4. For all other bodies (SequenceMap) the number is not known.
+
+    `known` holds the constants of the graph and of its bodies.
 
     >>> from onnx import helper
     >>> trip_count(helper.make_node("If", ["condition"], ["y"]), {}, {})
@@ -35,11 +41,13 @@ def trip_count(
         return _scan_length(node, shapes)
     if kind != "Loop" or len(node.input) < 2:
         return None
+    if node.output and node.output[0] in lengths:
+        return lengths[node.output[0]]
     limit, condition = node.input[:2]
     if condition and not scalar(condition, known):
         return None
     body = next(subgraphs(node), None)
-    if body is None or not _never_ends_itself(body):
+    if body is None or not _never_ends_itself(body, known):
         return None
     return scalar(limit, known)
 
@@ -65,8 +73,11 @@ def _scan_length(node: NodeProto, shapes: Shapes) -> int | None:
     return shape[axis]
 
 
-def _never_ends_itself(body: GraphProto) -> bool:
-    """Return whether a Loop's body passes its condition on, or returns a constant truth."""
+def _never_ends_itself(body: GraphProto, known: Mapping[str, Constant]) -> bool:
+    """Return whether a Loop's body passes its condition on, or returns a constant truth.
+
+    `known` holds the constants of the body and of the graphs around it.
+    """
     if len(body.input) < 2 or not body.output:
         return False
     condition = body.output[0].name
@@ -79,4 +90,4 @@ def _never_ends_itself(body: GraphProto) -> bool:
             same.add(node.output[0])
     if condition in same:
         return True
-    return bool(scalar(condition, constants(body)))
+    return bool(scalar(condition, known))

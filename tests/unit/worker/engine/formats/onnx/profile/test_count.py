@@ -335,3 +335,15 @@ def test_a_model_that_contradicts_itself_is_invalid(tmp_path, body):
         )
     assert caught.value.code == "model_invalid"
     assert caught.value.field == "model"
+
+
+def test_a_layer_whose_input_has_no_rows_costs_nothing(tmp_path):
+    """As the mask head of a detector that finds nothing; TorchScript counts it so, too."""
+    profile = counted(
+        tmp_path,
+        "g (float[2, 8] x) => (float[n, 8] y) <float[8, 8] w> { b = IsNaN(x) i = NonZero(b) "
+        "p = Transpose(i) r = GatherND(x, p) z = Constant <value = int64[2] {-1, 8}> () "
+        "e = Reshape(r, z) h = MatMul(x, w) y = MatMul(e, w) }",
+    )
+    assert profile.macs == 2 * 64
+    assert profile.unaccounted == ()
