@@ -17,6 +17,7 @@ from worker.engine.formats.onnx.graph import (
     input_name,
     names,
     operator,
+    own_opset,
     stored_names,
     subgraphs,
 )
@@ -28,6 +29,8 @@ from worker.engine.model import Inputs
 MOST_RUNS = 2**16
 """A count must not take as long as the longest loop that a file can ask for."""
 
+# Older operators cannot bound a limit.
+_FIRST_OPSET = 9
 _OF_A_SHAPE = ("Shape", "Size")
 _RANDOM = frozenset({"Bernoulli", "Multinomial", "RandomNormal", "RandomUniform"})
 
@@ -47,12 +50,14 @@ def measure_lengths(
         Refusal: `model_invalid` where the runtime refuses the model for any inputs.
         InputShapeError: the runtime cannot run the model on these inputs.
     """
+    if own_opset(model) < _FIRST_OPSET:
+        return {}
     probe = ModelProto()
     probe.CopyFrom(model)
     used = names(probe.graph)
     of_graph = _Values.of(probe.graph, shapes)
     counters = {}
-    for node in probe.graph.node:
+    for node in list(probe.graph.node):
         if operator(node) != "Loop" or trip_count(node, known, shapes) is not None:
             continue
         if _has_layers(node) and _ends_by_shapes(node, of_graph):
@@ -140,13 +145,26 @@ def _ends_by_shapes(loop: NodeProto, of_graph: _Values) -> bool:
 
 
 def _limit(loop: NodeProto, graph: GraphProto, used: set[str]) -> None:
-    """Give a loop without a limit one."""
-    if loop.input[0]:
+    """Let a loop run `MOST_RUNS` times at most."""
+    most = fresh_name("most", used)
+    graph.initializer.append(
+        helper.make_tensor(most, TensorProto.INT64, [], [MOST_RUNS])
+    )
+    own = loop.input[0]
+    if not own:
+        loop.input[0] = most
         return
+    is_less = fresh_name("is_less", used)
     limit = fresh_name("limit", used)
-    most = helper.make_tensor(limit, TensorProto.INT64, [], [MOST_RUNS])
-    graph.initializer.append(most)
+    # Min takes no whole numbers before opset 12.
+    nodes = [
+        helper.make_node("Less", [own, most], [is_less]),
+        helper.make_node("Where", [is_less, own, most], [limit]),
+    ]
+    position = next(index for index, node in enumerate(graph.node) if node is loop)
     loop.input[0] = limit
+    for node in reversed(nodes):
+        graph.node.insert(position, node)
 
 
 def _return_counter(loop: NodeProto, used: set[str]) -> str:
