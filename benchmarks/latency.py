@@ -7,7 +7,8 @@ The networks are those of `architectures.py` with random weights (seed 0), and t
 folder of ONNX networks, a folder each data set; `--zoo tests` has the sample models. Each is
 compressed three times, by its weights alone: to half its FLOPs with a cost table and without one,
 and to half its time. The way `default` is a job without a target or a table of its host, calibrated
-as jobs are. The table is the one of a job on this host: measured on it, or else shipped.
+as jobs are, and `default, weights` the same by the weights alone. The table is the one of a job on
+this host: measured on it, or else shipped.
 
 Original and compressed models run in turn, each on the same random inputs; the medians count, in
 the processor's time, which other programs do not lengthen much. What is refused (a budget that
@@ -50,6 +51,11 @@ WAYS: dict[str, dict[str, Any]] = {
         "budget": FLOPS,
         "priced": True,
         "options": {"costs_decide": False, "calibration": "synthetic"},
+    },
+    "default, weights": {
+        "budget": FLOPS,
+        "priced": True,
+        "options": {"costs_decide": False},
     },
 }
 """What is asked for, and whether there is a cost table."""

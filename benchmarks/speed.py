@@ -1,11 +1,13 @@
 """The engine's speed: jobs by phase, against plainer ways, and the growth with the model.
 
     python benchmarks/speed.py [--zoo ZOO] [--only NAME ...] [--no-growth] [--output figures.json]
+    python benchmarks/speed.py --second [--zoo ZOO] [--only NAME ...]
 
-VGG16 and ResNet-50 have random weights (seed 0); ZOO is a folder of ONNX networks, a folder each
-data set, of which those are left out that do not say their inputs' sizes. A job is a process of its
-own on one thread, by the weights alone unless it is said; its time is that of the processor, which
-other programs do not lengthen much. Beside a job stand
+The second command measures second budgets alone, in an engine that is imported as in a spare child.
+Networks of architectures.py have random weights (seed 0); ZOO is a folder of ONNX networks, a
+folder each data set, of which those are left out that do not say their inputs' sizes. A job is a
+process on one thread, by the weights alone unless it is said; its time is that of the processor,
+which other programs do not lengthen much. Beside a job stand
 
 - `svd`: a loop of `torch.linalg.svd` over the matrices that DAC, spatial and low-rank forms start
   from;
@@ -36,7 +38,7 @@ import onnx
 import onnxruntime
 import tensorly
 import torch
-from systems import vgg16
+from running import second_budget
 from tensorly.decomposition import partial_tucker
 from torch import Tensor, nn
 
@@ -340,6 +342,7 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="+", help="names of models, without their suffix"
     )
+    parser.add_argument("--second", action="store_true")
     parser.add_argument("--no-growth", action="store_true")
     parser.add_argument("--output", type=Path, help="write the figures here, as JSON")
     arguments = parser.parse_args()
@@ -349,28 +352,28 @@ def main() -> None:
     figures: dict[str, Any] = {"models": {}}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        makers = {"vgg16": vgg16, "resnet50": resnet50}
-        models = (
-            {
-                path.stem: path
-                for path in sorted(arguments.zoo.glob("*/*.onnx"))
-                if is_sized(path)
-            }
-            if arguments.zoo
-            else {}
-        )
-        names = arguments.only or [*makers, *models]
-        print(
-            "| model | job s | analysis s | svd | tucker | copy s | again | peak MB (model) | "
-            "calibrated |"
-        )
-        print("|---|---|---|---|---|---|---|---|---|")
-        for name in names:
-            source = (
-                write(makers[name](), (1, 3, 224, 224), folder / f"{name}.onnx")
-                if name in makers
-                else models[name]
+        # that file takes ResNet-50 from this one
+        from architectures import ARCHITECTURES
+
+        paths = sorted(arguments.zoo.glob("*/*.onnx")) if arguments.zoo else []
+        models = {path.stem: path for path in paths if is_sized(path)}
+        names = arguments.only or ["vgg16", "resnet50", *models]
+        header = "| model | job s | analysis s | svd | tucker | copy s | again | peak MB (model) | "
+        header += "calibrated |"
+        if arguments.second:
+            header = (
+                "| model | first s | second | as the first | phases of the second |"
             )
+        print(header)
+        print("|---" * (header.count("|") - 1) + "|")
+        for name in names:
+            source = models.get(name)
+            if source is None:
+                make, shape = ARCHITECTURES[name]
+                source = write(make(), shape, folder / f"{name}.onnx")
+            if arguments.second:
+                second_budget.printed(name, second_budget.rows(source, folder))
+                continue
             row = figures["models"][name] = measured(source, folder)
             over = row["calibrated"]["over_forward"]
             print(
@@ -385,7 +388,7 @@ def main() -> None:
                 f"MB |",
                 flush=True,
             )
-        if not arguments.no_growth:
+        if not (arguments.no_growth or arguments.second):
             figures["growth"] = growth(folder)
     if arguments.output:
         arguments.output.write_text(json.dumps(figures, indent=1) + "\n")

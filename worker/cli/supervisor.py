@@ -1,5 +1,6 @@
 """The API in this process and a worker as its supervised child; they start and end together."""
 
+import resource
 import signal
 import socket
 import subprocess
@@ -26,6 +27,9 @@ _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 10.0
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _STEADY_SECONDS = 60.0
+_MOST_FILES = 2**20
+"""The largest hard limit on open files that Linux has by default: some hosts have it a thousand
+times as high, and programs that go through all descriptors would take minutes there."""
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +52,7 @@ def serve(settings: Settings) -> None:
     _require_keys(settings)
     doctor.require(settings)
     doctor.require_device(settings.device)
+    allow_open_files()
     with listen(settings.host, settings.port) as address:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         migrate(settings.sql_url)
@@ -87,6 +92,19 @@ def listen(host: str, port: int) -> socket.socket:
             f"cannot listen on {host}:{port}: {error.strerror}; "
             "CONVPRESS_HOST and CONVPRESS_PORT choose another address"
         ) from error
+
+
+def allow_open_files() -> None:
+    """Raise the soft limit on open files to the hard one: each client holds a descriptor.
+
+    The usual soft limit of 1024 is for programs that call `select`, which none here does.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft == resource.RLIM_INFINITY or soft >= most:
+        return
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    log.info("raised the limit on open files", before=soft, now=most)
 
 
 def _require_keys(settings: Settings) -> None:

@@ -29,7 +29,7 @@ from worker.engine.selection.enumeration import (
     candidates_of_forms,
     original_only,
 )
-from worker.engine.selection.few_channels import is_slower
+from worker.engine.selection.few_channels import is_concerned, is_slower
 from worker.engine.selection.input_statistics import (
     Uncalibrated,
     error_weights,
@@ -85,7 +85,8 @@ class Analysis:
 
     def is_slower_by_rule(self, site: Site, candidate: Candidate) -> bool:
         """Whether a candidate takes longer than its site, by the rule for jobs without a table."""
-        if self.model_format is None:
+        # the layers of thousands of candidates are not listed in vain
+        if self.model_format is None or not is_concerned(site):
             return False
         return is_slower(site, candidate.convolutions, self.model_format)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from worker.engine.decompose import Factorisation, Rank, Target
 from worker.engine.model import Site, by_execution_path
@@ -78,7 +79,7 @@ class SiteCandidates:
     candidates: tuple[Candidate, ...]
     reason: str | None
 
-    @property
+    @cached_property
     def original(self) -> Candidate:
         """The site as it is, in a model that is as it is: without conversions."""
         return replace(self.candidates[0], conversion=0)

@@ -29,18 +29,23 @@ Runtimes compute these layers outside of blocks, and reorder their outputs for t
 """
 
 
+def is_concerned(site: Site) -> bool:
+    """Return whether the rule concerns a site: two spatial axes, and few input channels."""
+    original = site.convolution
+    if original is None or original.transposed:
+        return False
+    return len(original.kernel) == _AXES and original.in_channels <= FEW_CHANNELS
+
+
 def is_slower(
     site: Site, convolutions: Sequence[Convolution], model_format: Format
 ) -> bool:
     """Return whether layers in a site's place are slower than it, as far as a rule can tell.
 
-    The rule concerns sites with two spatial axes and few input channels. Layers in the place of
-    other sites may be slower than them.
+    Layers in the place of sites that the rule does not concern may be slower than them.
     """
     original = site.convolution
-    if original is None or not convolutions or original.transposed:
-        return False
-    if len(original.kernel) != _AXES or original.in_channels > FEW_CHANNELS:
+    if original is None or not convolutions or not is_concerned(site):
         return False
     number, chain = 1, convolutions
     if layout_of(site, convolutions, model_format) == "branches":

@@ -52,7 +52,7 @@ def frontier(analysis: Analysis, goal: Goal) -> list[FrontierPoint]:
     # the rest of the model costs the same whatever is chosen
     outside_sites = first.allowed - first.left_to(analysis.sites, analysis.originals)
     points: dict[int, FrontierPoint] = {}
-    choose_within = chooser(analysis, objective)
+    choose_within = chooser(analysis, objective, allocation)
     for amount in _amounts(analysis, objective, allocation):
         choice = choose_within([amount] * paths + held)
         # the least of the first budget need not be within the others

@@ -215,11 +215,16 @@ def _least(analysis: Analysis, goal: Objective, which: int, least: int) -> int:
     return least
 
 
-def chooser(analysis: Analysis, objective: Objective) -> Chooser:
-    """Return the chooser of an analysed model: one budget after another may be tried."""
-    apart = _apart(analysis.without_paths(), objective)
+def chooser(
+    analysis: Analysis, objective: Objective, allocation: Allocation | None = None
+) -> Chooser:
+    """Return the chooser of an analysed model: one budget after another may be tried.
+
+    `allocation` is the problem of the objective, where the caller has it.
+    """
     if not analysis.paths:
-        return apart
+        return partial(_picked, allocation or Allocation.of(analysis, objective))
+    apart = partial(_picked, Allocation.of(analysis.without_paths(), objective))
     coupled = CoupledChoice(
         analysis.candidates,
         Coupling(analysis.candidates, analysis.paths, analysis.table),
@@ -234,11 +239,6 @@ def chooser(analysis: Analysis, objective: Objective) -> Chooser:
         return min(choices, key=analysis.predicted_error, default=None)
 
     return better
-
-
-def _apart(analysis: Analysis, objective: Objective) -> Chooser:
-    """Return the chooser of a model whose sites cost the same whatever the others do."""
-    return partial(_picked, Allocation.of(analysis, objective))
 
 
 def _best(

@@ -1,12 +1,14 @@
 """A supervised command is started again when it ends, and ends with its supervisor."""
 
 import os
+import resource
 import signal
 import socket
 import sys
 import time
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.settings import Settings
 from worker.cli import supervisor
@@ -113,3 +115,35 @@ def test_an_address_open_to_others_needs_keys(tmp_path, host):
     with pytest.raises(CannotListen, match="CONVPRESS_API_KEYS=true"):
         supervisor.serve(Settings(host=host, data_dir=tmp_path / "data"))
     assert not (tmp_path / "data").exists()
+
+
+@pytest.fixture
+def limit_of_files():
+    """Set the soft limit on open files; it is as before after the test."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def limit(number):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (number, hard))
+
+    yield limit
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_the_soft_limit_on_open_files_becomes_the_hard_one(limit_of_files):
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit_of_files(256)
+    with capture_logs() as logs:
+        supervisor.allow_open_files()
+    most = min(hard, 2**20)
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, hard)
+    [line] = logs
+    assert (line["before"], line["now"]) == (256, most)
+
+
+def test_a_limit_on_open_files_that_is_high_enough_stays(limit_of_files, monkeypatch):
+    limit_of_files(300)
+    monkeypatch.setattr(supervisor, "_MOST_FILES", 300)
+    with capture_logs() as logs:
+        supervisor.allow_open_files()
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 300
+    assert not logs

@@ -47,16 +47,19 @@ class Origin:
     factors: Callable[[Layer, Moments], Chain]
 
 
-class _Site(NamedTuple):
-    """A site to fit: its chain, where that came from, and what follows the site.
+class _Following(NamedTuple):
+    """What follows a site. `is_end` says that the site's outputs are the model's own."""
 
-    `is_end` says that the site's outputs are the model's own.
-    """
+    relu: ReluTargets | None
+    is_end: bool
+
+
+class _Site(NamedTuple):
+    """A site to fit: its chain, where that came from, and what follows the site."""
 
     chain: Chain
     origin: Origin | None
-    relu: ReluTargets | None
-    is_end: bool
+    follows: _Following
 
 
 class _Values(NamedTuple):
@@ -67,7 +70,6 @@ class _Values(NamedTuple):
     compressed_input: Tensor
 
 
-@torch.no_grad()
 def refit(
     program: Program,
     batches: Sequence[Batch],
@@ -76,12 +78,30 @@ def refit(
     effort: Effort,
     on_site: Callable[[], object] = lambda: None,
 ) -> dict[str, Chain]:
-    """Return the chains refitted on the batches; `on_site` is called after each site.
+    """Return the chains refitted on the batches, as `refits` does with one variant."""
+    [fitted] = refits(program, batches, chains, [origins], effort, on_site)
+    return fitted
+
+
+@torch.no_grad()
+def refits(
+    program: Program,
+    batches: Sequence[Batch],
+    chains: Chains,
+    variants: Sequence[Mapping[str, Origin]],
+    effort: Effort,
+    on_site: Callable[[], object] = lambda: None,
+) -> list[dict[str, Chain]]:
+    """Return the chains refitted on the batches, once for each variant: a choice of origins.
 
     Of a site without an origin only the last layer is fitted. A site that is called several times
     is fitted on its first call. A site stays as it is where the program does not call it, where its
     inputs change their shape (as those do that depend on detections), and where it is transposed,
     since each of its outputs is then a sum over several patches.
+
+    The variants share one run of the original where its values and those of all compressed models
+    are within `effort.held_bytes`. The chains are the same if they do not. `on_site` is called
+    after each site of each variant.
 
     Raises:
         StepError: the program does not run on the outputs of the compressed sites.
@@ -92,27 +112,103 @@ def refit(
     held_bytes = effort.held_bytes // 2
     batches = _affordable_batches(program, footprints, batches, chains, held_bytes)
     positions = checkpoints(footprints, len(batches), held_bytes)
-    original = CheckpointedRun(program, batches, positions)
-    compressed = CheckpointedRun(program, batches, positions)
-    steps = list(program.steps)
+    together = _bytes_together(footprints, len(batches), len(variants))
+    shares = [variants]
+    if together > effort.held_bytes:
+        shares = [[origins] for origins in variants]
+    fitted: list[dict[str, Chain]] = []
+    for share in shares:
+        original = CheckpointedRun(program, batches, positions)
+        models = [
+            _Compressed(program, batches, positions, chains, origins)
+            for origins in share
+        ]
+        _fit_all(program, original, models, effort, on_site)
+        fitted += [{**chains, **model.fitted} for model in models]
+    return fitted
+
+
+def _bytes_together(
+    footprints: Sequence[Footprint], batches: int, variants: int
+) -> int:
+    """Return the bytes of the original's values at a site, and of those that are held before it."""
+    before = max(held for held, _ in footprints)
+    during = max(live for _, live in footprints)
+    return batches * (during + variants * before)
+
+
+class _Compressed:
+    """A compressed model on its way through the program, with the chains that were fitted."""
+
+    def __init__(
+        self,
+        program: Program,
+        batches: Sequence[Batch],
+        positions: Sequence[int],
+        chains: Chains,
+        origins: Mapping[str, Origin],
+    ) -> None:
+        self.fitted: dict[str, Chain] = {}
+        self._steps = list(program.steps)
+        self._run = CheckpointedRun(program, batches, positions)
+        self._batches = len(batches)
+        self._chains = chains
+        self._origins = origins
+
+    def has(self, name: str) -> bool:
+        """Whether there is a chain in a site's place."""
+        return name in self._chains
+
+    def can_fit(self, name: str) -> bool:
+        """Whether the chain in a site's place is still to be fitted."""
+        return (
+            name not in self.fitted
+            and not self._chains[name][-1].convolution.transposed
+        )
+
+    def fit(
+        self,
+        position: int,
+        name: str,
+        original: Iterable[tuple[Sequence[Tensor], Sequence[Tensor]]],
+        follows: _Following,
+        effort: Effort,
+    ) -> None:
+        """Fit the chain of the site at a position to the original's inputs and outputs there."""
+        inputs = self._run.inputs_of(position, self._steps)
+        site = _Site(self._chains[name], self._origins.get(name), follows)
+        values = _paired(original, inputs)
+        self.fitted[name] = _fit(site, values, self._batches, effort)
+
+    def replace(self, position: int, name: str) -> None:
+        """Run the site's chain at this position from now on."""
+        chain = self.fitted.get(name, self._chains[name])
+        self._steps[position] = _replaced(self._steps[position], chain)
+
+
+def _fit_all(
+    program: Program,
+    original: CheckpointedRun,
+    models: Sequence[_Compressed],
+    effort: Effort,
+    on_site: Callable[[], object],
+) -> None:
+    """Fit all sites of some compressed models, in the order in which they run."""
     ends = _end_sites(program)
-    fitted: dict[str, Chain] = {}
     for position, step in enumerate(program.steps):
         name = step.site
-        if name is None or name not in chains:
+        if name is None or not models[0].has(name):
             continue
-        chain = chains[name]
-        if name not in fitted and not chain[-1].convolution.transposed:
-            relu = relu_targets(program, position)
-            site = _Site(chain, origins.get(name), relu, name in ends)
-            original_values = original.inputs_and_outputs_of(position, program.steps)
-            inputs = compressed.inputs_of(position, steps)
-            values = _paired(original_values, inputs)
-            fitted[name] = _fit(site, values, len(batches), effort)
-        steps[position] = _replaced(step, fitted.get(name, chain))
-        memory.give_back()
-        on_site()
-    return {**chains, **fitted}
+        if models[0].can_fit(name):
+            follows = _Following(relu_targets(program, position), name in ends)
+            values = original.inputs_and_outputs_of(position, program.steps)
+            shared = values if len(models) == 1 else list(values)
+            for model in models:
+                model.fit(position, name, shared, follows, effort)
+        for model in models:
+            model.replace(position, name)
+            memory.give_back()
+            on_site()
 
 
 def _paired(
@@ -177,14 +273,14 @@ def _fit(site: _Site, values: Iterable[_Values], batches: int, effort: Effort) -
     if data is None:
         return site.chain
     *first, last = regressed
-    best = _fit_layer(last, data, site.relu, effort)
+    best = _fit_layer(last, data, site.follows.relu, effort)
     if whole is None or site.origin is None:
         chain = (*first, best)
         outputs = data.outputs(best)
     else:
         chain = site.origin.factors(best, data.moments())
         outputs = data.outputs(compose(chain, best.convolution))
-    if site.is_end:
+    if site.follows.is_end:
         return chain
     return (*chain[:-1], restore_gain(chain[-1], outputs, data.targets))
 

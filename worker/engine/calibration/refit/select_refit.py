@@ -13,7 +13,7 @@ from itertools import count
 from worker.engine.calibration.calibrate import Calibration
 from worker.engine.calibration.chains import Chains
 from worker.engine.calibration.effort import DEFAULT_EFFORT, Effort
-from worker.engine.calibration.refit.refit import Origin, refit
+from worker.engine.calibration.refit.refit import Origin, refits
 from worker.engine.calibration.statistics.batchnorm_statistics import with_statistics
 from worker.engine.calibration.statistics.output_error import OutputError
 from worker.engine.program import StepError
@@ -59,17 +59,14 @@ def select_refit(
         tell(next(fitted) / fits)
 
     try:
-        refits = [
-            refit(program, batches, chains, variant, effort, tell_site)
-            for variant in variants
-        ]
+        refitted = refits(program, batches, chains, variants, effort, tell_site)
     except StepError as error:
         reason = f"the model does not run compressed: {error}"
         return RefitChoice(chains, False, before, None, reason)
-    errors = [output_error.of(refitted) for refitted in refits]
+    errors = [output_error.of(each) for each in refitted]
     after = min(errors)
     if after < before:
-        return RefitChoice(refits[errors.index(after)], True, before, after)
+        return RefitChoice(refitted[errors.index(after)], True, before, after)
     return RefitChoice(chains, False, before, after)
 
 

@@ -11,7 +11,6 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 from worker.engine.calibration.inputs.generators import Generator, Images, Size
 from worker.engine.calibration.inputs.sensors.sounds import RATE, Sounds
@@ -93,6 +92,9 @@ def _table(wave: Floats, step: int, frames: int, features: int) -> Floats:
     if not is_cepstral:
         return np.asarray(levels.T)
     # loud bands are near 0 here and silent ones at -1, as in networks whose waves are of size 1
+    # it takes a fifth of a second to import, and networks of sounds alone need it
+    from scipy import fft
+
     cosines = fft.dct(levels - 1, axis=1, norm="ortho")
     coefficients = cosines[:, :features] / np.sqrt(bands)
     span = _MOST_COEFFICIENT - _LEAST_COEFFICIENT

@@ -11,7 +11,7 @@ from support.engine.programs import chained, layer
 from worker.engine.calibration.chains import run_chain
 from worker.engine.calibration.effort import DEFAULT_EFFORT, Effort
 from worker.engine.calibration.refit import refit as refit_module
-from worker.engine.calibration.refit.refit import refit
+from worker.engine.calibration.refit.refit import refit, refits
 from worker.engine.calibration.replay import spread
 from worker.engine.calibration.statistics.output_error import OutputError
 from worker.engine.program import Program, Step
@@ -174,6 +174,39 @@ def test_of_wide_patches_the_last_layer_alone_is_fitted():
     alone = refit(program, inputs, chains, {}, effort)
     assert together["a"][0] is chains["a"][0]
     np.testing.assert_array_equal(together["a"][1].weight, alone["a"][1].weight)
+
+
+@pytest.mark.parametrize(("held_bytes", "runs"), [(1 << 28, 1), (2_000, 2)])
+def test_two_refits_are_those_alone_and_share_the_original_where_its_values_fit(
+    held_bytes, runs
+):
+    a, b = layer(RNG(1), (6, 5, 1, 1)), layer(RNG(2), (4, 6, 1, 1))
+    program = chained(("a", a), torch.relu, ("b", b))
+    inputs = batches(16, 5, 7, 7)
+    seen = []
+    last = program.steps[-1]
+
+    def run_and_record(x):
+        seen.append(x)
+        return last.run(x)
+
+    recorded = replace(
+        program, steps=(*program.steps[:-1], replace(last, run=run_and_record))
+    )
+    chains = {"a": narrow(a, 3), "b": narrow(b, 2)}
+    origins = {"a": low_rank(a, 3), "b": low_rank(b, 2)}
+    effort = Effort(held_bytes=held_bytes)
+    both = refits(recorded, inputs, chains, [origins, {}], effort)
+    # the footprints are measured on one batch, and the original runs on each
+    assert len(seen) == 1 + runs * len(inputs)
+    alone = [
+        refit(program, inputs, chains, variant, effort) for variant in (origins, {})
+    ]
+    for fitted, expected in zip(both, alone, strict=True):
+        for name in "ab":
+            for mine, own in zip(fitted[name], expected[name], strict=True):
+                np.testing.assert_array_equal(mine.weight, own.weight)
+                np.testing.assert_array_equal(mine.bias, own.bias)
 
 
 def numpys_fit(data, target, present):

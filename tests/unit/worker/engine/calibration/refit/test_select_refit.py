@@ -128,7 +128,7 @@ def test_a_program_that_does_not_run_compressed_is_left_as_it_was_with_the_reaso
 
     a = layer(RNG(1), (4, 4, 1, 1))
     chains = {"a": (rough(a),)}
-    monkeypatch.setattr("worker.engine.calibration.refit.select_refit.refit", fail)
+    monkeypatch.setattr("worker.engine.calibration.refit.select_refit.refits", fail)
     choice = select_refit(
         calibration(chained(("a", a)), [], batches(4, 4, 6, 6)), chains, {}
     )
