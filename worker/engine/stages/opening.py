@@ -42,7 +42,9 @@ def open_for_compression(
     # the inspection is of use even where the compression is refused
     if request.inspection is not None:
         report.write(request.inspection, inspection.with_costs(request, opened))
-    _require_layers(opened.profile)
+    # int8 also applies to layers that cannot be factored, and refuses the others itself
+    if not request.is_int8_alone:
+        _require_layers(opened.profile)
     return opened
 
 

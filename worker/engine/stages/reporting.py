@@ -7,6 +7,7 @@ from convpress import report as records
 from worker.engine import report
 from worker.engine.progress import Progress
 from worker.engine.request import Request
+from worker.engine.selection.objective import FixedRank
 from worker.engine.stages.searching import Search
 from worker.engine.stages.verifying import Verification, risk_of
 from worker.engine.stages.writing import WrittenArtifact
@@ -61,11 +62,16 @@ def _budget(artifact: WrittenArtifact, search: Search | None) -> records.BudgetR
     members = report.budget(
         artifact.goal, artifact.latency, unchanged=artifact.unchanged
     )
-    if search is None:
+    notes = [members.get("note"), artifact.note]
+    if search is not None:
+        members = {
+            **members,
+            "promise": f"{search.promise.field}={search.promise.text}",
+        }
+        notes.append(search.note)
+    if isinstance(artifact.goal, FixedRank):
         return members
-    promise = f"{search.promise.field}={search.promise.text}"
-    notes = [note for note in (members["note"], search.note) if note]
-    return {**members, "promise": promise, "note": "; ".join(map(str, notes)) or None}
+    return {**members, "note": "; ".join(str(note) for note in notes if note) or None}
 
 
 def _before(
