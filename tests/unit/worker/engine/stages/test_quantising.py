@@ -69,6 +69,23 @@ def test_int8_alone_needs_no_budget_and_is_accounted_for(tmp_path):
     assert report.risk.level == "low"
 
 
+SHARED = """g (float[1, 16] x) => (float[1, 16] y)
+<float[16, 16] w, float[16] b> {
+    a = Gemm(x, w, b)
+    y = Gemm(a, w) }"""
+
+
+def test_int8_alone_applies_to_layers_that_cannot_be_factored(tmp_path):
+    images = np.random.default_rng(0).standard_normal((20, 16)).astype(np.float32)
+    report = compressed(tmp_path, "int8", text=SHARED, images=images)
+    assert report.after.integer_operations == 2 * 2 * 256
+    with pytest.raises(Refusal) as refused:
+        compressed(
+            tmp_path, "int8", {"flops_budget": "0.5"}, text=SHARED, images=images
+        )
+    assert refused.value.code == Code.NOTHING_TO_COMPRESS
+
+
 def test_a_budget_of_flops_is_met_by_layers_in_int8(tmp_path):
     report = compressed(tmp_path, "int8", {"flops_budget": "0.6"})
     assert report.keep <= 0.6
