@@ -86,6 +86,18 @@ def test_int8_alone_applies_to_layers_that_cannot_be_factored(tmp_path):
     assert refused.value.code == Code.NOTHING_TO_COMPRESS
 
 
+INTEGERS = """g (uint8[1, 16] x) => (int32[1, 16] y) <uint8[16, 16] w>
+{ y = MatMulInteger(x, w) }"""
+
+
+def test_layers_that_compute_with_integers_are_refused_before_ranges_are_measured(
+    tmp_path,
+):
+    with pytest.raises(Refusal, match="from before its quantisation") as refused:
+        compressed(tmp_path, "int8", text=INTEGERS)
+    assert refused.value.code == Code.NOTHING_TO_COMPRESS
+
+
 def test_a_budget_of_flops_is_met_by_layers_in_int8(tmp_path):
     report = compressed(tmp_path, "int8", {"flops_budget": "0.6"})
     assert report.keep <= 0.6
