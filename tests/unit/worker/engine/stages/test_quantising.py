@@ -79,6 +79,9 @@ def test_int8_alone_applies_to_layers_that_cannot_be_factored(tmp_path):
     images = np.random.default_rng(0).standard_normal((20, 16)).astype(np.float32)
     report = compressed(tmp_path, "int8", text=SHARED, images=images)
     assert report.after.integer_operations == 2 * 2 * 256
+    is_larger = report.after.bytes > report.before.bytes
+    assert is_larger == (report.budget["note"] is not None)
+    assert is_larger
     with pytest.raises(Refusal) as refused:
         compressed(
             tmp_path, "int8", {"flops_budget": "0.5"}, text=SHARED, images=images
