@@ -25,7 +25,7 @@ from worker.engine.selection.int8_candidates import (
 )
 from worker.engine.selection.objective import Objective
 from worker.engine.selection.units import UNITS
-from worker.engine.stages.int8_plan import _is_int8_alone_faster
+from worker.engine.stages.int8_plan import _is_int8_alone_better
 
 CONVOLUTION = Convolution((16, 16, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
 SITE = Site("s", "Conv", (16, 16, 3, 3), 100 * 2304, CONVOLUTION, (Call(1, (10, 10)),))
@@ -113,10 +113,25 @@ def test_a_choice_in_float_gives_way_where_int8_alone_meets_the_budget(
     bound = BoundBudget(budget, total, budget.of(total), total)
     in_float = analysis.candidates[0].candidates[1]
     assert not in_float.quantised
-    alone_is_faster = _is_int8_alone_faster(
+    alone_is_better = _is_int8_alone_better(
         analysis, analysis, [in_float], Objective((bound,))
     )
-    assert alone_is_faster == gives_way
+    assert alone_is_better == gives_way
+
+
+@pytest.mark.parametrize(("error", "gives_way"), [(0.25, True), (0.001, False)])
+def test_a_faster_choice_gives_way_where_it_loses_more_than_int8_alone(
+    error, gives_way
+):
+    table = with_grids(cost_table(layer_ns=0.0), **{"int8 3x3": 0.25})
+    analysis = with_int8(analysed(table), {"s": 0.1}, why_not_int8)
+    total = 4 * 2304
+    bound = BoundBudget(BYTES.parse("0.9"), total, total, total)
+    in_float = replace(analysis.candidates[0].candidates[1], error=error, nanoseconds=1)
+    alone_is_better = _is_int8_alone_better(
+        analysis, analysis, [in_float], Objective((bound,))
+    )
+    assert alone_is_better == gives_way
 
 
 def test_the_sites_as_they_are_have_the_price_of_int8_where_there_is_one():
