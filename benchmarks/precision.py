@@ -1,8 +1,8 @@
 """Low rank, int8 and both: accuracy, size and time of each, beside ONNX Runtime's own quantiser.
 
     python benchmarks/precision.py [--zoo ZOO [--networks NAME ...] [--images N]]
-        [--models FILE ...] [--architectures NAME ...] [--input-range RANGE] [--rows NAME ...]
-        [--output figures.json]
+        [--models FILE ...] [--architectures NAME ...] [--input-range RANGE] [--without-table]
+        [--rows NAME ...] [--output figures.json]
 
 ZOO is a folder of networks with images and a `measure.py` that loads them; FILE is any other ONNX
 model, whose outputs are compared with the original's on synthetic inputs; NAME is one of
@@ -15,9 +15,9 @@ model, whose outputs are compared with the original's on synthetic inputs; NAME 
 - `float bytes 0.2`, `auto bytes 0.2`: a fifth of the file's size;
 - `float time`, `auto time`: half of the time that int8 alone is expected to take.
 
-The product chooses by the cost table of a job on this host, and is told the range of the inputs
-where one is named. Time is the share of the original's, by the processor, all files in turn on one
-thread.
+The product chooses by the cost table of a job on this host, unless it is to do without one, and is
+told the range of the inputs where one is named. Time is the share of the original's, by the
+processor, all files in turn on one thread.
 """
 
 import argparse
@@ -82,7 +82,7 @@ def measured(
     folder: Path,
     rows: list[str],
     real: np.ndarray | None,
-    input_range: str | None,
+    shared: Mapping[str, Any],
 ) -> dict[str, dict[str, Any]]:
     """Write the artifact of every row; return its error, size and time, and its path."""
     model = open_model("onnx", path)
@@ -110,7 +110,7 @@ def measured(
                 quantised(path, target, runs)
                 figures[row] = {}
             else:
-                options = {"input_range": input_range, **ROWS[row]}
+                options = {**shared, **ROWS[row]}
                 figures[row] = _compressed(path, target, folder, options, real)
         except Refusal as refusal:
             figures[row] = {"refusal": refusal.detail}
@@ -160,7 +160,6 @@ def _compressed(
         kept_analysis=str(analysis),
         largest_analysis=2**32,
         **options,
-        **request_members(get_settings(), "onnx", None, None),
     )
     compress(request, lambda *_: None)
     account = json.loads(report.read_text())
@@ -197,7 +196,7 @@ def of_zoo(
     network: str,
     rows: list[str],
     scratch: Path,
-    input_range: str | None,
+    shared: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Measure one network of the zoo, and score every artifact."""
     path = folder / f"{network}.onnx"
@@ -205,7 +204,7 @@ def of_zoo(
     figures: dict[str, Any] = {
         "original": {"score": zoo.score(network, zoo.runner(path))}
     }
-    for row, members in measured(path, scratch, rows, real, input_range).items():
+    for row, members in measured(path, scratch, rows, real, shared).items():
         file = members.pop("file", None)
         if file is not None:
             members["score"] = zoo.score(network, zoo.runner(file))
@@ -225,10 +224,10 @@ def exported(name: str, folder: Path) -> Path:
 
 
 def of_file(
-    path: Path, rows: list[str], scratch: Path, input_range: str | None
+    path: Path, rows: list[str], scratch: Path, shared: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Measure one model without labels."""
-    figures = measured(path, scratch, rows, None, input_range)
+    figures = measured(path, scratch, rows, None, shared)
     for members in figures.values():
         members.pop("file", None)
     return figures
@@ -267,9 +266,15 @@ def main() -> None:
         "--architectures", nargs="*", default=[], choices=list(ARCHITECTURES)
     )
     parser.add_argument("--input-range", help="the range of the inputs, as of a job")
+    parser.add_argument(
+        "--without-table", action="store_true", help="choose without a cost table"
+    )
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
+    shared: dict[str, Any] = {"input_range": arguments.input_range}
+    if not arguments.without_table:
+        shared |= request_members(get_settings(), "onnx", None, None)
     figures = {}
     if arguments.zoo:
         zoo = load_zoo(arguments.zoo / "measure.py")
@@ -283,21 +288,17 @@ def main() -> None:
                     network,
                     arguments.rows,
                     Path(scratch),
-                    arguments.input_range,
+                    shared,
                 )
             print_table(network, figures[network])
     for path in arguments.models:
         with tempfile.TemporaryDirectory() as scratch:
-            figures[path.stem] = of_file(
-                path, arguments.rows, Path(scratch), arguments.input_range
-            )
+            figures[path.stem] = of_file(path, arguments.rows, Path(scratch), shared)
         print_table(path.stem, figures[path.stem])
     for name in arguments.architectures:
         with tempfile.TemporaryDirectory() as scratch:
             path = exported(name, Path(scratch))
-            figures[name] = of_file(
-                path, arguments.rows, Path(scratch), arguments.input_range
-            )
+            figures[name] = of_file(path, arguments.rows, Path(scratch), shared)
         print_table(name, figures[name])
     if arguments.output:
         arguments.output.write_text(json.dumps(figures, indent=1))
