@@ -1,7 +1,8 @@
 """Low rank, int8 and both: accuracy, size and time of each, beside ONNX Runtime's own quantiser.
 
     python benchmarks/precision.py [--zoo ZOO [--networks NAME ...] [--images N]]
-        [--models FILE ...] [--architectures NAME ...] [--rows NAME ...] [--output figures.json]
+        [--models FILE ...] [--architectures NAME ...] [--input-range RANGE] [--without-table]
+        [--rows NAME ...] [--output figures.json]
 
 ZOO is a folder of networks with images and a `measure.py` that loads them; FILE is any other ONNX
 model, whose outputs are compared with the original's on synthetic inputs; NAME is one of
@@ -11,9 +12,12 @@ model, whose outputs are compared with the original's on synthetic inputs; NAME 
 - `quantiser real`, `quantiser synthetic`: ONNX Runtime's `quantize_static` (QDQ, a scale for each
   channel, least and largest values), on 64 real images, and on 64 standard normal ones;
 - `float 0.5`, `both 0.5`: half of the FLOPs, in float and in int8;
-- `float bytes 0.2`, `auto bytes 0.2`: a fifth of the file's size.
+- `float bytes 0.2`, `auto bytes 0.2`: a fifth of the file's size;
+- `float time`, `auto time`: half of the time that int8 alone is expected to take.
 
-Time is the share of the original's, by the processor, all files in turn on one thread.
+The product chooses by the cost table of a job on this host, unless it is to do without one, and is
+told the range of the inputs where one is named. Time is the share of the original's, by the
+processor, all files in turn on one thread.
 """
 
 import argparse
@@ -30,6 +34,7 @@ from accuracy import limit, load_zoo
 from architectures import ARCHITECTURES
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
+from app.settings import get_settings
 from convpress.refusal import Refusal
 from worker.engine.formats import load_runner, open_model
 from worker.engine.model import Inputs
@@ -37,6 +42,7 @@ from worker.engine.numerics.random_inputs import random_inputs
 from worker.engine.pipeline import compress
 from worker.engine.request import Request
 from worker.engine.timing import time_in_turn
+from worker.jobs.cost_tables import request_members
 
 ROWS: Mapping[str, dict[str, Any]] = {
     "int8": {"precision": "int8"},
@@ -47,6 +53,8 @@ ROWS: Mapping[str, dict[str, Any]] = {
     "both 0.5": {"budgets": {"flops_budget": "0.5"}, "precision": "int8"},
     "float bytes 0.2": {"budgets": {"bytes_budget": "0.2"}},
     "auto bytes 0.2": {"budgets": {"bytes_budget": "0.2"}, "precision": "auto"},
+    "float time": {"half_of_int8": True},
+    "auto time": {"half_of_int8": True, "precision": "auto"},
 }
 _REAL = 64
 
@@ -70,7 +78,11 @@ def quantised(path: Path, target: Path, inputs: list[Inputs]) -> None:
 
 
 def measured(
-    path: Path, folder: Path, rows: list[str], real: np.ndarray | None
+    path: Path,
+    folder: Path,
+    rows: list[str],
+    real: np.ndarray | None,
+    shared: Mapping[str, Any],
 ) -> dict[str, dict[str, Any]]:
     """Write the artifact of every row; return its error, size and time, and its path."""
     model = open_model("onnx", path)
@@ -98,7 +110,8 @@ def measured(
                 quantised(path, target, runs)
                 figures[row] = {}
             else:
-                figures[row] = _compressed(path, target, folder, ROWS[row], real)
+                options = {**shared, **ROWS[row]}
+                figures[row] = _compressed(path, target, folder, options, real)
         except Refusal as refusal:
             figures[row] = {"refusal": refusal.detail}
             continue
@@ -128,6 +141,12 @@ def _compressed(
     if options.get("calibration") == "samples":
         np.save(folder / "samples.npy", real[:_REAL])
         options["samples"] = str(folder / "samples.npy")
+        # samples tell the range themselves
+        options["input_range"] = None
+    if options.pop("half_of_int8", False):
+        options["budgets"] = {
+            "latency_budget": f"{_time_of_int8(path, folder) / 2:.4f}"
+        }
     analysis = folder / "analysis"
     report = folder / "report.json"
     request = Request(
@@ -153,8 +172,31 @@ def _compressed(
     }
 
 
+def _time_of_int8(path: Path, folder: Path) -> float:
+    """Return the share of the time that int8 alone is expected to take, by the cost table."""
+    report = folder / "int8.json"
+    if not report.exists():
+        request = Request(
+            str(path),
+            "onnx",
+            str(folder / "int8.time.onnx"),
+            str(report),
+            precision="int8",
+            **request_members(get_settings(), "onnx", None, None),
+        )
+        compress(request, lambda *_: None)
+    latency = json.loads(report.read_text())["latency"]
+    share: float = latency["predicted_after_ms"] / latency["predicted_before_ms"]
+    return share
+
+
 def of_zoo(
-    zoo: ModuleType, folder: Path, network: str, rows: list[str], scratch: Path
+    zoo: ModuleType,
+    folder: Path,
+    network: str,
+    rows: list[str],
+    scratch: Path,
+    shared: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Measure one network of the zoo, and score every artifact."""
     path = folder / f"{network}.onnx"
@@ -162,7 +204,7 @@ def of_zoo(
     figures: dict[str, Any] = {
         "original": {"score": zoo.score(network, zoo.runner(path))}
     }
-    for row, members in measured(path, scratch, rows, real).items():
+    for row, members in measured(path, scratch, rows, real, shared).items():
         file = members.pop("file", None)
         if file is not None:
             members["score"] = zoo.score(network, zoo.runner(file))
@@ -181,9 +223,11 @@ def exported(name: str, folder: Path) -> Path:
     return path
 
 
-def of_file(path: Path, rows: list[str], scratch: Path) -> dict[str, Any]:
+def of_file(
+    path: Path, rows: list[str], scratch: Path, shared: Mapping[str, Any]
+) -> dict[str, Any]:
     """Measure one model without labels."""
-    figures = measured(path, scratch, rows, None)
+    figures = measured(path, scratch, rows, None, shared)
     for members in figures.values():
         members.pop("file", None)
     return figures
@@ -221,9 +265,16 @@ def main() -> None:
     parser.add_argument(
         "--architectures", nargs="*", default=[], choices=list(ARCHITECTURES)
     )
+    parser.add_argument("--input-range", help="the range of the inputs, as of a job")
+    parser.add_argument(
+        "--without-table", action="store_true", help="choose without a cost table"
+    )
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
+    shared: dict[str, Any] = {"input_range": arguments.input_range}
+    if not arguments.without_table:
+        shared |= request_members(get_settings(), "onnx", None, None)
     figures = {}
     if arguments.zoo:
         zoo = load_zoo(arguments.zoo / "measure.py")
@@ -232,17 +283,22 @@ def main() -> None:
         for network in arguments.networks or zoo.NETWORKS:
             with tempfile.TemporaryDirectory() as scratch:
                 figures[network] = of_zoo(
-                    zoo, arguments.zoo, network, arguments.rows, Path(scratch)
+                    zoo,
+                    arguments.zoo,
+                    network,
+                    arguments.rows,
+                    Path(scratch),
+                    shared,
                 )
             print_table(network, figures[network])
     for path in arguments.models:
         with tempfile.TemporaryDirectory() as scratch:
-            figures[path.stem] = of_file(path, arguments.rows, Path(scratch))
+            figures[path.stem] = of_file(path, arguments.rows, Path(scratch), shared)
         print_table(path.stem, figures[path.stem])
     for name in arguments.architectures:
         with tempfile.TemporaryDirectory() as scratch:
             path = exported(name, Path(scratch))
-            figures[name] = of_file(path, arguments.rows, Path(scratch))
+            figures[name] = of_file(path, arguments.rows, Path(scratch), shared)
         print_table(name, figures[name])
     if arguments.output:
         arguments.output.write_text(json.dumps(figures, indent=1))

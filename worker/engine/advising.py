@@ -174,8 +174,10 @@ def _low_rank_adds(alone: AdvisedOption, options: Sequence[AdvisedOption]) -> st
     """Return a sentence on the gain of low rank over int8 alone."""
     for each in options:
         is_both = each.precision == INT8 and each.flops_budget is not None
-        if not is_both or each.time_kept is None:
+        if not is_both:
             continue
+        if each.time_kept is None:
+            return "low rank was refused beside it"
         if each.time_kept < _WORTH_MORE * _time(alone):
             faster = _time(alone) / each.time_kept
             return (

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 
 from convpress.formats import Format
 from convpress.limits import Limits
-from convpress.precision import Precision
+from convpress.precision import INT8, Precision
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,14 @@ class Request:
     job_threads: int = 1
     device: str = "cpu"
     limits: Limits | None = Limits()  # noqa: RUF009 - frozen
+
+    @property
+    def is_int8_alone(self) -> bool:
+        """Whether nothing is to be factored: int8 without budgets or a rank."""
+        has_goal = self.rank is not None or self.max_loss is not None
+        return (
+            self.precision == INT8 and not has_goal and not any(self.budgets.values())
+        )
 
     def to_json(self) -> str:
         """Serialise for the child's command line."""

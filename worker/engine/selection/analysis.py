@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from worker.engine.calibration.calibrate import Calibration
 
 UNCHANGED = "the budget allows the model as it is"
+NO_BUDGET = "no budget asks to factor it"
 
 
 @dataclass(frozen=True)
@@ -162,11 +163,11 @@ def analyse(
 
 
 def unchanged_analysis(
-    profile: CostProfile, table: CostTable | None = None
+    profile: CostProfile, table: CostTable | None = None, reason: str = UNCHANGED
 ) -> Analysis:
     """Return the analysis of a model that stays as it is: every site's original alone."""
-    candidates = tuple(original_only(site, UNCHANGED, table) for site in profile.sites)
-    return Analysis(candidates, {}, Uncalibrated(UNCHANGED), table)
+    candidates = tuple(original_only(site, reason, table) for site in profile.sites)
+    return Analysis(candidates, {}, Uncalibrated(reason), table)
 
 
 def _analysed(

@@ -123,7 +123,7 @@ def choose_with_int8(
         return floats_pay, choose(floats_pay, objective)
     int8_pays = with_int8(analysis, losses.by_site, writer.why_not, int8_converts=True)
     best = _better_choice([floats_pay, int8_pays], objective)
-    if losses.all_survive and _is_int8_alone_faster(floats_pay, *best, objective):
+    if losses.all_survive and _is_int8_alone_better(floats_pay, *best, objective):
         return floats_pay, int8_alone(floats_pay)
     return best
 
@@ -148,26 +148,26 @@ def _better_choice(
     return min(choices, key=lambda each: each[0].predicted_error(each[1]))
 
 
-def _is_int8_alone_faster(
+def _is_int8_alone_better(
     floats_pay: Analysis,
     analysis: Analysis,
     choice: Sequence[Candidate],
     objective: Objective,
 ) -> bool:
-    """Whether int8 alone meets the budgets, and takes less time than a choice.
+    """Whether int8 alone meets the budgets, and a choice takes more time or loses more.
 
-    Without a table nothing tells the time: int8 alone is then taken to be the faster. A choice
-    without int8 stands: its budgets are of arithmetic alone.
+    Without a table nothing tells the time: int8 alone is then taken to be the faster. It meets no
+    budget of arithmetic, which is the same in int8.
     """
     alone = int8_alone(floats_pay)
     for budget in objective.budgets:
         left = budget.left_to(floats_pay.sites, floats_pay.originals)
         if budget.spent(floats_pay.sites, alone) > left:
             return False
-    if not any(candidate.quantised for candidate in choice):
-        return False
     time, time_alone = analysis.nanoseconds_of(choice), floats_pay.nanoseconds_of(alone)
-    return time is None or time_alone is None or time > time_alone
+    is_slower = time is None or time_alone is None or time > time_alone
+    loses_more = analysis.predicted_error(choice) > floats_pay.predicted_error(alone)
+    return is_slower or loses_more
 
 
 def _require_prices(request: Request, analysis: Analysis, objective: Objective) -> None:

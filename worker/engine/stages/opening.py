@@ -11,7 +11,14 @@ from convpress.refusal import Code, Refusal
 from convpress.shapes import parse_input_shape
 from worker.engine import inspection
 from worker.engine.formats import open_model
-from worker.engine.model import CostProfile, Model, OpenedModel, advice_on_quantised
+from worker.engine.model import (
+    INTEGERS,
+    QUANTISED,
+    CostProfile,
+    Model,
+    OpenedModel,
+    advice_on_quantised,
+)
 from worker.engine.progress import Progress
 from worker.engine.report import file
 from worker.engine.request import Request
@@ -43,7 +50,7 @@ def open_for_compression(
     # the inspection is of use even where the compression is refused
     if request.inspection is not None:
         file.write(request.inspection, inspection.with_costs(request, opened))
-    _require_layers(opened.profile)
+    _require_layers(opened.profile, int8_alone=request.is_int8_alone)
     return opened
 
 
@@ -140,14 +147,20 @@ def _require_few(what: str, number: int, limits: Limits | None) -> None:
         )
 
 
-def _require_layers(profile: CostProfile) -> None:
+def _require_layers(profile: CostProfile, *, int8_alone: bool) -> None:
     """Check that there is a layer with weights that can be factored.
+
+    In int8 alone one whose weights are floats will do: nothing is factored, and the writer of int8
+    refuses a model that has no layer for it.
 
     Raises:
         Refusal: `nothing_to_compress`, with the reasons of the layers that there are.
     """
     layers = [site for site in profile.sites if site.weight_shape]
     if any(site.reason is None for site in layers):
+        return
+    reasons_of_integers = (QUANTISED, INTEGERS)
+    if int8_alone and any(site.reason not in reasons_of_integers for site in layers):
         return
     detail = "the model has no layers with weights"
     if layers:

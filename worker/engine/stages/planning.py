@@ -13,7 +13,7 @@ from convpress.budgets import (
     require_consistent,
 )
 from convpress.formats import Format
-from convpress.precision import FLOAT, INT8
+from convpress.precision import AUTO, FLOAT, INT8
 from convpress.refusal import Code, Refusal
 from worker.engine.costs import table_file
 from worker.engine.costs.table import CostTable
@@ -21,7 +21,13 @@ from worker.engine.model import CostProfile, OpenedModel
 from worker.engine.numerics import memory
 from worker.engine.progress import Progress
 from worker.engine.request import Request
-from worker.engine.selection.analysis import Analysis, analyse, unchanged_analysis
+from worker.engine.selection.analysis import (
+    NO_BUDGET,
+    UNCHANGED,
+    Analysis,
+    analyse,
+    unchanged_analysis,
+)
 from worker.engine.selection.bound_budget import BoundBudget
 from worker.engine.selection.candidates import Candidate
 from worker.engine.selection.file_overhead import Finish, measure_file_overhead
@@ -48,6 +54,10 @@ from worker.engine.stages.int8_plan import (
 if TYPE_CHECKING:
     from worker.engine.calibration.refit.select_refit import RefitChoice
 
+_IN_FLOAT_AFTER_ALL = (
+    "no layer is in int8: in a file of this size, what int8 adds to it takes more than it saves, "
+    "and low rank in float meets the budgets"
+)
 _MOST_OPERATORS = 5
 """The operators that a refusal names."""
 
@@ -59,7 +69,7 @@ class Plan:
     `analysis` has lost its moments: they are most of a job's memory, and factoring was their last
     use. `unchanged` says that the budgets allow the model as it is. `refit_choice` is None
     before the refit and without a calibration. `int8` says what is written in int8, None for an
-    artifact in float.
+    artifact in float. `note` says where that is not what the request asked to choose from.
     """
 
     goal: Goal
@@ -69,6 +79,7 @@ class Plan:
     unchanged: bool
     refit_choice: "RefitChoice | None" = None
     int8: Int8Plan | None = None
+    note: str | None = None
 
     def target(self, model_format: Format) -> Format | CostTable:
         """Return the cost table, which decides layouts, or without one the format."""
@@ -86,7 +97,9 @@ def plan(request: Request, opened: OpenedModel, progress: Progress) -> Plan:
     if not request.allow_incomplete_account:
         _require_complete_account(opened.profile, budgets)
     table = _cost_table(request, budgets)
-    analysis = unchanged_analysis(opened.profile, table)
+    analysis = unchanged_analysis(
+        opened.profile, table, NO_BUDGET if request.is_int8_alone else UNCHANGED
+    )
     goal = _goal(request, opened, budgets, analysis)
     # a budget that allows the original spares the calibration
     is_whole = isinstance(goal, Objective) and goal.allows_original
@@ -95,22 +108,23 @@ def plan(request: Request, opened: OpenedModel, progress: Progress) -> Plan:
         analysis = analyse(request, opened, progress, table)
     elif request.precision == INT8:
         analysis = analysis_for_ranges(request, opened, progress, analysis)
-    int8 = None
+    int8, note = None, None
     if request.precision != FLOAT and not unchanged:
         int8 = plan_int8(request, opened, analysis)
-        # layers in int8 are priced and tried one by one, with all channels
-        analysis = analysis.without_paths()
     if unchanged:
         # the floats of a quantised model would not fit what its file does
         choice = analysis.originals
     elif int8 is not None and isinstance(goal, Objective) and not is_whole:
-        analysis, choice = choose_with_int8(request, opened, analysis, int8, goal)
+        goal, analysis, choice, note = _chosen_with_int8(
+            request, opened, analysis, int8, goal
+        )
     elif int8 is not None and is_whole:
         why_not = int8_writer(request.format).why_not
         choice = originals_in_int8(analysis, why_not)
     else:
+        # with a rank everywhere, layers in int8 have all channels
+        analysis = analysis if int8 is None else analysis.without_paths()
         choice = choose(analysis, goal)
-    if isinstance(goal, Objective) and goal.needs_written_file and not is_whole:
         goal, choice = _fitted_to_file(request, opened, analysis, goal, choice)
     progress.enter("refining")
     replacements = factor(opened.model, analysis, choice)
@@ -119,7 +133,7 @@ def plan(request: Request, opened: OpenedModel, progress: Progress) -> Plan:
         is_float = not any(candidate.quantised for candidate in choice)
         int8 = None if is_float else int8.without(floats_of(analysis, choice))
     light = analysis.without_moments()
-    return Plan(goal, light, choice, replacements, unchanged, int8=int8)
+    return Plan(goal, light, choice, replacements, unchanged, int8=int8, note=note)
 
 
 def _budgets(request: Request) -> Sequence[Budget]:
@@ -128,9 +142,7 @@ def _budgets(request: Request) -> Sequence[Budget]:
     Raises:
         Refusal: `budget_missing`, `budget_invalid`.
     """
-    if request.rank is not None or (
-        request.precision == INT8 and not any(request.budgets.values())
-    ):
+    if request.rank is not None or request.is_int8_alone:
         return ()
     return parse_budgets(request.budgets)
 
@@ -224,18 +236,56 @@ def _cost_table(request: Request, budgets: Sequence[Budget]) -> CostTable | None
     )
 
 
+def _chosen_with_int8(
+    request: Request,
+    opened: OpenedModel,
+    analysis: Analysis,
+    int8: Int8Plan,
+    objective: Objective,
+) -> tuple[Goal, Analysis, list[Candidate], str | None]:
+    """Return the objective, the analysis and the choice with int8, and a note on it.
+
+    In a small file scales and operators of int8 take more than the weights save. `auto` then
+    chooses in float what it cannot choose with int8.
+
+    Raises:
+        Refusal: `budget_unreachable`, `cost_table_invalid`.
+    """
+    try:
+        # layers in int8 are priced and tried one by one, with all channels
+        priced, choice = choose_with_int8(
+            request, opened, analysis.without_paths(), int8, objective
+        )
+        goal, choice = _fitted_to_file(request, opened, priced, objective, choice)
+    except Refusal as refusal:
+        if request.precision != AUTO or refusal.code != Code.BUDGET_UNREACHABLE:
+            raise
+        unreachable = refusal
+    else:
+        return goal, priced, choice, None
+    try:
+        choice = choose(analysis, objective)
+        goal, choice = _fitted_to_file(request, opened, analysis, objective, choice)
+    except Refusal:
+        # the least of all choices is the one with int8, unless files are tiny
+        raise unreachable from None
+    return goal, analysis, choice, _IN_FLOAT_AFTER_ALL
+
+
 def _fitted_to_file(
     request: Request,
     opened: OpenedModel,
     analysis: Analysis,
-    objective: Objective,
+    objective: Goal,
     choice: list[Candidate],
-) -> tuple[Objective, list[Candidate]]:
+) -> tuple[Goal, list[Candidate]]:
     """Return a choice whose file fits, and the objective that it was chosen by.
 
     Raises:
         Refusal: `budget_unreachable`.
     """
+    if not isinstance(objective, Objective) or not objective.needs_written_file:
+        return objective, choice
     scratch = Path(request.output)
     arrange = partial(arranged, target=analysis.table or request.format)
     finish: Finish | None = None

@@ -6,6 +6,7 @@ from pathlib import Path
 from convpress import report as records
 from worker.engine.formats.adapter import Int8Layers
 from worker.engine.request import Request
+from worker.engine.selection.candidates import ORIGINAL
 from worker.engine.stages.int8_plan import int8_writer
 from worker.engine.stages.writing import WrittenArtifact
 
@@ -14,6 +15,10 @@ UNKNOWN_RANGE = (
     "which depthwise layers lose most: set input_range, or send samples"
 )
 _LOSES_TOO_MUCH = "int8 loses too much at it"
+_DOES_NOT_APPLY = (
+    "int8 applies to stored weights of float32 outside of branches and loops, and to biases of one "
+    "axis"
+)
 
 
 def quantise(request: Request, artifact: WrittenArtifact) -> WrittenArtifact:
@@ -25,10 +30,19 @@ def quantise(request: Request, artifact: WrittenArtifact) -> WrittenArtifact:
     plan = artifact.int8
     if plan is None:
         return artifact
-    layers = int8_writer(request.format).write(
-        Path(request.output), plan.inputs, plan.float_sites
-    )
-    sites = [_with_precision(site, layers) for site in artifact.sites]
+    writer = int8_writer(request.format)
+    layers = writer.write(Path(request.output), plan.inputs, plan.float_sites)
+    reasons = {
+        site.name: writer.why_not([site.convolution])
+        for site in artifact.original.profile.sites
+        if site.convolution is not None
+    }
+    sites = [
+        site
+        if site.name in plan.float_sites
+        else _with_precision(site, layers, reasons.get(site.name))
+        for site in artifact.sites
+    ]
     inputs = artifact.comparison_inputs
     if _depends_on_the_range(artifact, layers):
         inputs = replace(inputs, doubts=(*inputs.doubts, UNKNOWN_RANGE))
@@ -56,11 +70,18 @@ def _depends_on_the_range(artifact: WrittenArtifact, layers: Int8Layers) -> bool
     return False
 
 
-def _with_precision(site: records.Site, layers: Int8Layers) -> records.Site:
-    """Return the account of a site with what int8 did to it."""
+def _with_precision(
+    site: records.Site, layers: Int8Layers, why_not: str | None
+) -> records.Site:
+    """Return the account of a site with what int8 did to it, and why a whole one is in float.
+
+    `why_not` is the reason of its geometry.
+    """
     loss = layers.losses.get(site.name)
     if site.name in layers.sites:
         return replace(site, int8=True, int8_loss=loss)
-    if loss is None:
-        return site
-    return replace(site, int8_loss=loss, reason=site.reason or _LOSES_TOO_MUCH)
+    reason = site.reason
+    if site.form == ORIGINAL:
+        reason = _DOES_NOT_APPLY if why_not is None else why_not
+        reason = reason if loss is None else _LOSES_TOO_MUCH
+    return replace(site, int8_loss=loss, reason=reason)

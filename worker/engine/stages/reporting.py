@@ -7,9 +7,15 @@ from convpress import report as records
 from worker.engine.progress import Progress
 from worker.engine.report import account, file, measurements, outcome
 from worker.engine.request import Request
+from worker.engine.selection.objective import FixedRank
 from worker.engine.stages.searching import Search
 from worker.engine.stages.verifying import Verification, risk_of
 from worker.engine.stages.writing import WrittenArtifact
+
+_LARGER_IN_INT8 = (
+    "the file is larger than that of the model: what int8 adds to it takes more than the weights "
+    "save"
+)
 
 
 def write_report(
@@ -37,7 +43,7 @@ def write_report(
         inputs=artifact.original.inputs,
         convention=account.CONVENTION,
         precision=request.precision,
-        budget=_budget(artifact, search),
+        budget=_budget(request, artifact, search),
         before=_before(request, artifact, timing),
         after=_after(request, verification, timing),
         keep=verification.profile.macs / profile.macs,
@@ -58,16 +64,30 @@ def write_report(
     file.write(request.report, asdict(record) | {"calibration": artifact.calibration})
 
 
-def _budget(artifact: WrittenArtifact, search: Search | None) -> records.BudgetReport:
+def _budget(
+    request: Request, artifact: WrittenArtifact, search: Search | None
+) -> records.BudgetReport:
     """Return the budgets with their amounts, and the promise that the one of FLOPs keeps."""
     members = outcome.budget(
         artifact.goal, artifact.latency, unchanged=artifact.unchanged
     )
-    if search is None:
+    notes = [members.get("note"), artifact.note]
+    if any(site.int8 for site in artifact.sites) and _is_larger(request):
+        notes.append(_LARGER_IN_INT8)
+    if search is not None:
+        members = {
+            **members,
+            "promise": f"{search.promise.field}={search.promise.text}",
+        }
+        notes.append(search.note)
+    if isinstance(artifact.goal, FixedRank):
         return members
-    promise = f"{search.promise.field}={search.promise.text}"
-    notes = [note for note in (members["note"], search.note) if note]
-    return {**members, "promise": promise, "note": "; ".join(map(str, notes)) or None}
+    return {**members, "note": "; ".join(str(note) for note in notes if note) or None}
+
+
+def _is_larger(request: Request) -> bool:
+    """Whether the artifact's file is larger than that of the model."""
+    return Path(request.output).stat().st_size > Path(request.model).stat().st_size
 
 
 def _before(

@@ -62,6 +62,7 @@ class WrittenArtifact:
     say so. `trusted_error` is the predicted error, None where nothing weighs the sites' errors.
     `calibration` holds the members of `convpress.report.Calibration` that apply. `factored` says
     whether a site was factored. `int8` says what is to be written in int8, None for float alone.
+    `note` is the plan's.
     """
 
     original: Original
@@ -79,6 +80,7 @@ class WrittenArtifact:
     factored: bool = True
     held_out_error: float | None = None
     int8: Int8Plan | None = None
+    note: str | None = None
 
 
 def write_artifact(
@@ -117,6 +119,7 @@ def write_artifact(
         factored=bool(plan.replacements),
         held_out_error=_held_out_error(plan),
         int8=plan.int8,
+        note=plan.note,
     )
 
 

@@ -46,6 +46,12 @@ def test_both_are_advised_where_they_are_markedly_faster_at_the_same_risk():
     assert "2.0 times as fast again, at the risk moderate" in text
 
 
+def test_both_that_were_refused_are_not_said_to_add_nothing():
+    refused = replace(BOTH, time_kept=None, refusal="no")
+    _, text = chosen([ALONE, refused])
+    assert text.endswith("low rank was refused beside it.")
+
+
 def test_a_better_level_goes_before_time():
     assert chosen([LOW_RANK, replace(ALONE, risk="moderate")])[0] == "low rank at 50 %"
 

@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+import pytest
 from support.engine.costs import cost_table
 
+from convpress.budgets import BYTES
 from worker.engine.costs.grid import Grid
 from worker.engine.costs.int8_prices import in_blocks
 from worker.engine.costs.kinds import CONVERSION
@@ -11,6 +13,7 @@ from worker.engine.formats.onnx.int8.layers import why_not_int8
 from worker.engine.model import Call, Site
 from worker.engine.numerics.convolution import Convolution
 from worker.engine.selection.analysis import Analysis
+from worker.engine.selection.bound_budget import BoundBudget
 from worker.engine.selection.candidates import Candidate, SiteCandidates
 from worker.engine.selection.enumeration import factorisations
 from worker.engine.selection.input_statistics import Uncalibrated
@@ -20,7 +23,9 @@ from worker.engine.selection.int8_candidates import (
     originals_in_int8,
     with_int8,
 )
+from worker.engine.selection.objective import Objective
 from worker.engine.selection.units import UNITS
+from worker.engine.stages.int8_plan import _is_int8_alone_better
 
 CONVOLUTION = Convolution((16, 16, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
 SITE = Site("s", "Conv", (16, 16, 3, 3), 100 * 2304, CONVOLUTION, (Call(1, (10, 10)),))
@@ -96,6 +101,37 @@ def test_int8_alone_factors_nothing_and_leaves_what_int8_does_not_apply_to():
     assert (own.quantised, own.form) == (True, "original")
     [left] = int8_alone(with_int8(analysed(), {}, why_not_int8))
     assert left.is_original
+
+
+@pytest.mark.parametrize(("share", "gives_way"), [("0.9", True), ("0.1", False)])
+def test_a_choice_in_float_gives_way_where_int8_alone_meets_the_budget(
+    share, gives_way
+):
+    analysis = with_int8(analysed(), {"s": 0.1}, why_not_int8)
+    budget = BYTES.parse(share)
+    total = 4 * 2304
+    bound = BoundBudget(budget, total, budget.of(total), total)
+    in_float = analysis.candidates[0].candidates[1]
+    assert not in_float.quantised
+    alone_is_better = _is_int8_alone_better(
+        analysis, analysis, [in_float], Objective((bound,))
+    )
+    assert alone_is_better == gives_way
+
+
+@pytest.mark.parametrize(("error", "gives_way"), [(0.25, True), (0.001, False)])
+def test_a_faster_choice_gives_way_where_it_loses_more_than_int8_alone(
+    error, gives_way
+):
+    table = with_grids(cost_table(layer_ns=0.0), **{"int8 3x3": 0.25})
+    analysis = with_int8(analysed(table), {"s": 0.1}, why_not_int8)
+    total = 4 * 2304
+    bound = BoundBudget(BYTES.parse("0.9"), total, total, total)
+    in_float = replace(analysis.candidates[0].candidates[1], error=error, nanoseconds=1)
+    alone_is_better = _is_int8_alone_better(
+        analysis, analysis, [in_float], Objective((bound,))
+    )
+    assert alone_is_better == gives_way
 
 
 def test_the_sites_as_they_are_have_the_price_of_int8_where_there_is_one():

@@ -9,6 +9,7 @@ import onnx
 import pytest
 from support.onnx.text import written
 
+from convpress import report as records
 from convpress.refusal import Code, Refusal
 from convpress.report import Report
 from worker.engine.comparison_inputs import ComparisonInputs
@@ -19,7 +20,7 @@ from worker.engine.pipeline import compress
 from worker.engine.request import Request
 from worker.engine.stages import quantising
 from worker.engine.stages.int8_plan import Int8Plan
-from worker.engine.stages.quantising import _depends_on_the_range
+from worker.engine.stages.quantising import _depends_on_the_range, _with_precision
 from worker.engine.stages.writing import WrittenArtifact
 
 NET = """g (float[1, 8, 8, 8] x) => (float[1, 5] y)
@@ -33,12 +34,16 @@ NET = """g (float[1, 8, 8, 8] x) => (float[1, 5] y)
     y = Gemm(f, w3) }"""
 
 
-def compressed(tmp_path, precision, budgets=None, **options):
+IMAGES = np.random.default_rng(0).standard_normal((20, 8, 8, 8)).astype(np.float32)
+
+
+def compressed(
+    tmp_path, precision, budgets=None, *, text=NET, images=IMAGES, **options
+):
     samples = tmp_path / "samples.npy"
-    images = np.random.default_rng(0).standard_normal((20, 8, 8, 8))
-    np.save(samples, images.astype(np.float32))
+    np.save(samples, images)
     request = Request(
-        str(written(tmp_path, NET)),
+        str(written(tmp_path, text)),
         options.pop("model_format", "onnx"),
         str(tmp_path / "out.onnx"),
         str(tmp_path / "report.json"),
@@ -57,6 +62,7 @@ def test_int8_alone_needs_no_budget_and_is_accounted_for(tmp_path):
     assert report.precision == "int8"
     assert [site.int8 for site in report.sites] == [True] * 3
     assert {site.form for site in report.sites} == {"original"}
+    assert {site.reason for site in report.sites} == {"no budget asks to factor it"}
     assert report.keep == 1
     assert report.before.integer_operations == 0
     assert report.after.integer_operations == report.after.flops == report.before.flops
@@ -67,6 +73,38 @@ def test_int8_alone_needs_no_budget_and_is_accounted_for(tmp_path):
     assert 0 < report.verification.relative_error < 0.05
     # random weights tell no samples apart, which is a doubt
     assert report.risk.level == "moderate"
+
+
+SHARED = """g (float[1, 16] x) => (float[1, 16] y)
+<float[16, 16] w, float[16] b> {
+    a = Gemm(x, w, b)
+    y = Gemm(a, w) }"""
+
+
+def test_int8_alone_applies_to_layers_that_cannot_be_factored(tmp_path):
+    images = np.random.default_rng(0).standard_normal((20, 16)).astype(np.float32)
+    report = compressed(tmp_path, "int8", text=SHARED, images=images)
+    assert report.after.integer_operations == 2 * 2 * 256
+    is_larger = report.after.bytes > report.before.bytes
+    assert is_larger == (report.budget["note"] is not None)
+    assert is_larger
+    with pytest.raises(Refusal) as refused:
+        compressed(
+            tmp_path, "int8", {"flops_budget": "0.5"}, text=SHARED, images=images
+        )
+    assert refused.value.code == Code.NOTHING_TO_COMPRESS
+
+
+INTEGERS = """g (uint8[1, 16] x) => (int32[1, 16] y) <uint8[16, 16] w>
+{ y = MatMulInteger(x, w) }"""
+
+
+def test_layers_that_compute_with_integers_are_refused_before_ranges_are_measured(
+    tmp_path,
+):
+    with pytest.raises(Refusal, match="from before its quantisation") as refused:
+        compressed(tmp_path, "int8", text=INTEGERS)
+    assert refused.value.code == Code.NOTHING_TO_COMPRESS
 
 
 def test_a_budget_of_flops_is_met_by_layers_in_int8(tmp_path):
@@ -103,6 +141,35 @@ def test_auto_returns_a_model_that_fits_as_it_is(tmp_path):
         tmp_path / "model.onnx"
     ).read_bytes()
     assert "unchanged" in report.budget["note"]
+
+
+@pytest.mark.parametrize(
+    ("loss", "why_not", "reason"),
+    [
+        (0.3, None, "int8 loses too much at it"),
+        (None, "int8 makes grouped layers slower", "int8 makes grouped layers slower"),
+        (None, None, "int8 applies to stored weights of float32"),
+    ],
+)
+def test_a_layer_in_float_says_why(loss, why_not, reason):
+    site = records.Site(
+        name="s",
+        op="Conv",
+        weight_shape=[8, 2, 3, 3],
+        form="original",
+        variant=None,
+        rank=None,
+        layers=[],
+        macs_before=1,
+        macs_after=1,
+        error=None,
+        reason="no budget asks to factor it",
+    )
+    losses = {} if loss is None else {"s": loss}
+    after = _with_precision(site, Int8Layers((), losses), why_not)
+    assert not after.int8
+    assert after.int8_loss == loss
+    assert after.reason.startswith(reason)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +219,8 @@ def test_the_error_of_activations_in_float_is_none_of_an_artifact_in_int8(
     writer = SimpleNamespace(write=lambda *_: Int8Layers((), {}))
     monkeypatch.setattr(quantising, "int8_writer", lambda _: writer)
     artifact = WrittenArtifact(
-        **dict.fromkeys(("original", "goal", "unchanged", "reused", "macs")),
+        original=SimpleNamespace(profile=SimpleNamespace(sites=())),
+        **dict.fromkeys(("goal", "unchanged", "reused", "macs")),
         **dict.fromkeys(("predicted_error", "trusted_error", "frontier", "latency")),
         comparison_inputs=ComparisonInputs("synthetic", {}),
         sites=[],
@@ -202,6 +270,26 @@ def test_int8_alone_is_taken_where_it_meets_the_budgets_and_a_slower_choice_woul
     report = compressed(tmp_path, "auto", {"bytes_budget": "0.6"})
     assert [site.int8 for site in report.sites] == [True] * 3
     assert {site.form for site in report.sites} == {"original"}
+
+
+SMALL = """g (float[1, 16] x) => (float[1, 16] y)
+<float[16, 16] w1, float[16, 16] w2> {
+    a = Gemm(x, w1)
+    b = Relu(a)
+    y = Gemm(b, w2) }"""
+
+
+def test_auto_is_in_float_where_int8_takes_more_of_a_small_file_than_it_saves(tmp_path):
+    images = np.random.default_rng(0).standard_normal((20, 16)).astype(np.float32)
+    report = compressed(
+        tmp_path, "auto", {"bytes_budget": "0.9"}, text=SMALL, images=images
+    )
+    assert report.after.bytes <= 0.9 * report.before.bytes
+    assert not any(site.int8 for site in report.sites)
+    assert report.budget["note"].startswith("no layer is in int8")
+    with pytest.raises(Refusal) as refused:
+        compressed(tmp_path, "auto", {"bytes_budget": "0.1"}, text=SMALL, images=images)
+    assert refused.value.code == Code.BUDGET_UNREACHABLE
 
 
 def test_auto_needs_a_budget(tmp_path):

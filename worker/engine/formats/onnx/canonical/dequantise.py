@@ -36,12 +36,17 @@ _INTEGERS: Mapping[int, type[np.integer[Any]]] = {
     TensorProto.UINT16: np.uint16,
     TensorProto.INT16: np.int16,
 }
+_FLOATS: Mapping[int, type[np.floating[Any]]] = {
+    TensorProto.FLOAT: np.float32,
+    TensorProto.FLOAT16: np.float16,
+}
 
 
 class _Scale(NamedTuple):
-    """How one tensor is quantised: the type of the integers, the scale, and the zero point."""
+    """How one tensor is quantised: the types of integers and floats, scale, and zero point."""
 
     data_type: int
+    float_type: int
     scale: float
     zero: int
 
@@ -107,17 +112,14 @@ def _scale(
     """Return how a node quantises; None where that is not one known scale for the whole tensor."""
     scale = known.get(node.input[1])
     zero = known.get(input_name(node, 2))
-    if (
-        scale is None
-        or scale.data_type != TensorProto.FLOAT
-        or np.prod(scale.shape) != 1
-    ):
+    if scale is None or scale.data_type not in _FLOATS or np.prod(scale.shape) != 1:
         return None
     # without a zero point integers are unsigned, and attributes may say otherwise
     if zero is None or zero.data_type not in _INTEGERS or np.prod(zero.shape) != 1:
         return None
     return _Scale(
         zero.data_type,
+        scale.data_type,
         float(scale.array(source).reshape(())),
         int(zero.array(source).reshape(())),
     )
@@ -135,7 +137,7 @@ def _clip(
     bounds = []
     for value in scale.bounds():
         name = fresh_name(f"{output}_bound", used_names)
-        array = np.array(value, np.float32)
+        array = np.array(value, _FLOATS[scale.float_type])
         graph.initializer.append(numpy_helper.from_array(array, name))
         bounds.append(name)
     return helper.make_node("Clip", [node.input[0], *bounds], [output], output)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from onnx import ModelProto, NodeProto, TensorProto
 
-from worker.engine.formats.onnx.graph import all_nodes, integer, operator
+from worker.engine.formats.onnx.graph import all_nodes, input_name, integer, operator
+from worker.engine.formats.onnx.int8.plain_gemms import has_plain_bias
 from worker.engine.numerics.convolution import Convolution
 
 LAYERS = ("Conv", "Gemm", "MatMul")
@@ -77,7 +78,8 @@ def quantisable_layers(
         if not _is_layer(node):
             continue
         shape = weights.get(node.input[1])
-        if shape is not None and _is_dense(node, shape):
+        bias = weights.get(input_name(node, 2))
+        if shape is not None and _is_dense(node, shape, bias):
             # a product that was fused with an addition has the product's name before a slash
             own = node.name.removesuffix(_FUSED)
             layers.append(QuantisableLayer(node.name, sites.get(own, own)))
@@ -93,9 +95,13 @@ def without_factor(name: str) -> str:
     return _FACTOR.sub("", name)
 
 
-def _is_dense(node: NodeProto, shape: tuple[int, ...]) -> bool:
+def _is_dense(
+    node: NodeProto, shape: tuple[int, ...], bias: tuple[int, ...] | None
+) -> bool:
     """Whether a layer has few enough axes, and one group or one channel a group."""
-    if node.op_type != "Conv":
+    if node.op_type == "Gemm":
+        return has_plain_bias(node, bias)
+    if node.op_type == "MatMul":
         return len(shape) == 2
     if len(shape) - 2 > _MOST_AXES:
         return False

@@ -15,6 +15,8 @@ from worker.engine.formats.onnx.int8.layers import (
     node_sites,
     quantisable_layers,
 )
+from worker.engine.formats.onnx.int8.plain_gemms import make_gemms_plain
+from worker.engine.formats.onnx.int8.widen import widen
 from worker.engine.formats.onnx.runtime.session import RUNTIME_ERRORS, refused
 from worker.engine.formats.onnx.runtime.session_options import session_options
 
@@ -53,6 +55,7 @@ def prepare(source: Path, scratch: Path) -> Prepared:
             got=f"{source.stat().st_size} bytes",
         )
     model = _with_opset(onnx.load(source))
+    widen(model)
     sites = _named(model)
     settings = session_options()
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -67,6 +70,7 @@ def prepare(source: Path, scratch: Path) -> Prepared:
     finally:
         scratch.unlink(missing_ok=True)
     _drop_unused_domains(optimised)
+    make_gemms_plain(optimised)
     inferred = shape_inference.infer_shapes(optimised)
     return Prepared(inferred, tuple(quantisable_layers(inferred, sites)))
 

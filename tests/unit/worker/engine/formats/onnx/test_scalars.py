@@ -23,7 +23,12 @@ def test_one_number_however_it_is_stored(tensor, value):
     assert scalar("n", {"n": Constant(tensor, "n")}) == value
 
 
-def test_what_is_computed_or_unknown_is_no_number():
+def test_a_number_that_is_passed_on_is_the_same():
     fold = Fold(helper.make_node("Identity", ["n"], ["m"]), None)
+    assert scalar("m", {"m": Constant(RAW, "n", (fold,))}) == -3
+
+
+def test_what_is_computed_or_unknown_is_no_number():
+    fold = Fold(helper.make_node("Neg", ["n"], ["m"]), None)
     assert scalar("m", {"m": Constant(RAW, "n", (fold,))}) is None
     assert scalar("n", {}) is None
