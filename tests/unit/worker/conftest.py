@@ -89,7 +89,8 @@ def wait_gone():
                 state = (
                     Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
                 )
-            except FileNotFoundError:
+            # the latter where it ends while its file is read
+            except (FileNotFoundError, ProcessLookupError):
                 return True
             if state == "Z":
                 return True

@@ -128,9 +128,20 @@ def test_a_budget_of_time_needs_prices_of_int8(tmp_path, writer):
     assert refused.value.code == Code.COST_TABLE_INVALID
 
 
-def test_auto_stays_in_float_where_that_loses_less(tmp_path, writer):
+def test_auto_stays_in_float_where_that_loses_less_and_not_all_survive_int8(
+    tmp_path, writer
+):
+    writer.losses = lambda *_: Int8Losses({"a": 0.01}, all_survive=False)
     (candidate,) = chosen(tmp_path, timed(), objective_of(FLOPS, 1000), "auto")
     assert candidate == ORIGINAL
+
+
+def test_auto_is_int8_alone_where_all_survive_and_no_price_tells_against_it(
+    tmp_path, writer
+):
+    (candidate,) = chosen(tmp_path, timed(), objective_of(FLOPS, 1000), "auto")
+    assert candidate.quantised
+    assert candidate.form == ORIGINAL.form
 
 
 def test_auto_without_a_choice_is_refused(tmp_path, writer):
