@@ -158,6 +158,7 @@ def test_a_killed_child_fails_nothing_and_the_job_is_done_by_the_next(service):
     assert service.wait(job["id"])["state"] == "succeeded"
 
 
+@pytest.mark.slow
 def test_a_spare_child_takes_the_job_and_another_follows(service, tmp_path):
     cold = service.wait(service.post()["id"])
     with serving(tmp_path / "data", spare_child="true") as warm:

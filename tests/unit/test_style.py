@@ -7,6 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 COMPREHENSION = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 PARTICIPLES = {"found", "given", "wanted", "taken", "told", "said", "made"}
 
 MODULES = [
@@ -61,3 +62,34 @@ def test_lines_of_the_product_are_simple():
     }
     assert len(modules) > 300
     assert {path: texts for path, texts in modules.items() if texts} == {}
+
+
+def density(sources):
+    """Return how many statements and expressions a line of code holds on average."""
+    nodes = lines = 0
+    for source in sources:
+        tree = ast.parse(source)
+        code = {
+            number
+            for number, line in enumerate(source.splitlines(), 1)
+            if line.strip() and not line.lstrip().startswith("#")
+        }
+        for node in ast.walk(tree):
+            nodes += isinstance(node, ast.stmt | ast.expr)
+            if isinstance(node, DOCUMENTED) and ast.get_docstring(node) is not None:
+                text = node.body[0]
+                code.difference_update(range(text.lineno, text.end_lineno + 1))
+        lines += len(code)
+    return nodes / lines
+
+
+def test_the_density_is_of_statements_and_expressions_in_lines_of_code():
+    source = '"""A text."""\n\n# why\nx = 1\ny = [\n    x,\n]\n'
+    # Two statements of two and three expressions, and the text, on four lines.
+    assert density([source]) == 9 / 4
+
+
+@pytest.mark.parametrize("folder", ["app", "convpress", "worker/engine"])
+def test_a_line_of_code_holds_five_statements_and_expressions_at_most(folder):
+    paths = [path for path in MODULES if path.is_relative_to(ROOT / folder)]
+    assert density(path.read_text() for path in paths) <= 5

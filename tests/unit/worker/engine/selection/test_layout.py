@@ -67,7 +67,9 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("layouts")
 
 
-@pytest.mark.parametrize("model_format", ["onnx", "torchscript"])
+@pytest.mark.parametrize(
+    "model_format", ["onnx", pytest.param("torchscript", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("form", ["dac", "pointwise-first"])
 @given(
     groups=st.integers(1, 2),
