@@ -29,15 +29,45 @@ QUICK = [
     "program: nests-folders-without-end",
 ]
 
+COSTLY = [
+    f"torchscript: source-of-{name}"
+    for name in (
+        "attributes-in-a-row",
+        "branches-in-a-row",
+        "conjunctions-in-a-row",
+        "endless-words",
+        "indices-in-a-row",
+        "methods-in-a-row",
+        "sums-over-lines",
+    )
+]
+COSTLY += [
+    "torchscript: constants-of-giant-number",
+    "torchscript: pickle-of-endless-steps",
+    "torchscript: archive-of-countless-members",
+    "torchscript: zip-bomb-of-many-files",
+    "onnx: fields-without-number",
+    "onnx: tensors-without-number",
+]
+"""Files that take the first wall seconds, as large as they may be."""
+
 needs_sandbox = pytest.mark.skipif(
     launcher.landlock_version() < 4 or launcher.load_libseccomp() is None,
     reason="needs Landlock and libseccomp",
 )
 
 
-def each(titles):
+def each(titles, slow=()):
     return pytest.mark.parametrize(
-        "title", titles, ids=[title.replace(" ", "-") for title in titles]
+        "title",
+        [
+            pytest.param(
+                title,
+                id=title.replace(" ", "-"),
+                marks=[pytest.mark.slow] * (title in slow),
+            )
+            for title in titles
+        ],
     )
 
 
@@ -61,7 +91,11 @@ def test_the_corpus_is_large_and_of_all_kinds():
     assert all(len(titles(threat)) >= 4 for threat in THREATS)
 
 
-@each(titles())
+def test_the_costly_files_are_files():
+    assert set(COSTLY) <= set(titles())
+
+
+@each(titles(), slow=COSTLY)
 def test_the_first_wall_alone(tmp_path, file):
     path = tmp_path / "model"
     path.write_bytes(file.content)

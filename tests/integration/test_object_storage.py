@@ -97,6 +97,7 @@ def test_downloads_are_sent_to_the_bucket_where_that_is_wanted(
             )
 
 
+@pytest.mark.slow
 def test_a_bucket_that_does_not_answer(start_api, bucket, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     with start_api(storage_url=bucket) as api:

@@ -41,6 +41,7 @@ print(taken)
 """
 
 
+@pytest.mark.slow
 def test_folder_messages_come_whole_and_once_among_many_processes(tmp_path):
     def start(code):
         command = [sys.executable, "-c", code, str(tmp_path), str(MESSAGES)]

@@ -78,6 +78,7 @@ print(peak() - before, slowest)
 """
 
 
+@pytest.mark.slow
 def test_hostile_reports_are_refused_with_few_words_in_little_memory_and_time():
     folder = __file__.rpartition("/")[0]
     done = subprocess.run(

@@ -131,6 +131,7 @@ def test_classes_that_hold_each_other_are_bounded():
     assert code_of_files({"code/__torch__/net.py": source}) == "model_over_limit"
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_definitions_end_soon():
     source = "".join(
         f"def f{n}():\n  return __torch__.net.f{n + 1}()\n" for n in range(30_000)

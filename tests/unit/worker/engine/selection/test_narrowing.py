@@ -56,7 +56,7 @@ def chosen(model, analysis, *budgets):
     return choose(analysis, Objective(tuple(bound)))
 
 
-@pytest.mark.parametrize("norms", [True, False])
+@pytest.mark.parametrize("norms", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_file_without_channels_equals_the_model_with_zeros_for_them(
     tmp_path, suffix, norms

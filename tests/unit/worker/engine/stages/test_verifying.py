@@ -100,7 +100,10 @@ def test_large_models_are_timed_one_after_the_other_and_the_report_says_so(
 
 
 @pytest.mark.parametrize("most_bytes", [2**30, 1000])
-@pytest.mark.parametrize("name", ["plain.onnx", "plain.traced.pt"])
+@pytest.mark.parametrize(
+    "name",
+    ["plain.onnx", pytest.param("plain.traced.pt", marks=pytest.mark.slow)],
+)
 def test_both_models_are_timed_on_the_threads_that_the_user_says(
     tmp_path, monkeypatch, name, most_bytes
 ):

@@ -90,7 +90,7 @@ def test_an_archive_of_something_else_than_a_module_is_invalid(tmp_path):
     assert refusal_of(path).code == Code.MODEL_INVALID
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=10)
 @given(place=st.floats(0, 1), value=st.integers(0, 255))
 def test_a_damaged_archive_opens_or_is_refused_but_nothing_else(
     tmp_path_factory, place, value

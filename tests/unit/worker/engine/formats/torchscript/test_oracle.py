@@ -141,6 +141,8 @@ SLOW = [
         "encoder layer, norm first",
         "encoder",
         "decoder layer",
+        "attention with weights of each head",
+        "recurrent",
     )
 ]
 

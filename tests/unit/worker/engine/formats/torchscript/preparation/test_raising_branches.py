@@ -18,6 +18,7 @@ class Cross(nn.Module):
         return self.attention(x, x[:, :5, :6], x[:, :5, 4:])[0]
 
 
+@pytest.mark.slow
 def test_attention_with_widths_of_its_own_is_replaced(tmp_path):
     x = torch.rand(2, 7, 8)
     count, original, rewritten = rewrite(tmp_path, scripted(Cross()), x)
