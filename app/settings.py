@@ -7,7 +7,13 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from convpress.limits import Limits
@@ -336,3 +342,12 @@ def _has_scheme(url: str | None, kind: str) -> bool:
 def get_settings() -> Settings:
     """Return the process's settings, read from the environment once."""
     return Settings()
+
+
+def faults(error: ValidationError) -> str:
+    """Return what is wrong with the settings, a line each, with the names of their variables."""
+    lines = []
+    for fault in error.errors():
+        variables = [f"CONVPRESS_{name}".upper() for name in fault["loc"]]
+        lines.append(": ".join([*variables, fault["msg"]]))
+    return "\n".join(lines)

@@ -96,7 +96,7 @@ class BudgetKind:
         match = _NUMBER.fullmatch(text.strip()) if is_short else None
         if match is None:
             is_grouped = is_short and _GROUPED.fullmatch(text.strip())
-            question = f": did you mean {text.replace(',', '')}?" if is_grouped else ""
+            question = self._without_commas(text.strip()) if is_grouped else ""
             raise self._invalid(f"{shown!r} is not a budget{question}", shown)
         if _AMBIGUOUS_COMMA.match(match[1]):
             point, thousands = match[1].replace(",", "."), match[1].replace(",", "")
@@ -115,6 +115,15 @@ class BudgetKind:
         elif suffix in ("", "%"):
             return self._share(text.strip(), value / 100 if suffix else value, shown)
         return self._amount(text.strip(), int(value * self.scales[suffix]), shown)
+
+    def _without_commas(self, text: str) -> str:
+        """Return the correction of a number with thousands; empty if that is no budget either."""
+        plain = text.replace(",", "")
+        try:
+            self.parse(plain)
+        except Refusal:
+            return ""
+        return f": did you mean {plain}?"
 
     def _meant(self, match: re.Match[str]) -> str:
         """Return a likely correction of a number with an unknown suffix; empty if there is none."""

@@ -186,6 +186,14 @@ def _run_engine(model: Path, request: dict[str, Any]) -> dict[str, Any]:
         )
     if not model.is_file():
         raise FileNotFoundError(f"there is no model at {model}")
+    for name in ("samples", "evaluation", "cost_table"):
+        path = request.get(name)
+        if path is not None and not Path(path).is_file():
+            raise FileNotFoundError(f"there is no file at {path}, the {name}")
+    if "output" in request and not Path(request["output"]).parent.is_dir():
+        raise FileNotFoundError(
+            f"there is no folder for the output {request['output']}"
+        )
     engine = subprocess.run(  # noqa: S603 - our own module
         _ENGINE, input=json.dumps(request), capture_output=True, text=True, check=False
     )

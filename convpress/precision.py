@@ -33,10 +33,10 @@ def parse_precision(text: str | None) -> Precision:
         return name
     raise Refusal(
         Code.PRECISION_INVALID,
-        f"{name!r} is no precision{did_you_mean(name, PRECISIONS)}",
+        f"{name[:80]!r} is no precision{did_you_mean(name, PRECISIONS)}",
         field=FIELD,
         expected="float, int8 or auto",
-        got=name,
+        got=name[:80],
     )
 
 

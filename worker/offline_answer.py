@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from app.logging import configure_logging
-from app.settings import get_settings
+from app.settings import faults, get_settings
 from worker import offline
 from worker.sandbox import doctor
 
@@ -22,8 +24,13 @@ def main() -> None:
     The request is `{"command": "compress" or "inspect", ...}`; the answer has one member: `account`
     (a report or an inspection), `refusal` (the members of a `Refusal`) or `lost` (a sentence).
     """
+    try:
+        settings = get_settings()
+    except ValidationError as error:
+        json.dump({"lost": faults(error)}, sys.stdout)
+        return
     # Without this, structlog writes to standard output, into the answer.
-    configure_logging(get_settings().log_level)
+    configure_logging(settings.log_level)
     request = json.load(sys.stdin)
     try:
         answer: dict[str, object] = {"account": _answer(request)}

@@ -154,13 +154,8 @@ def _log(outcome: JobOutcome, *, held: bool) -> None:
     """Log what the child wrote to standard error, line by line, and then the outcome."""
     members = dict(vars(outcome))
     for line in members.pop("log", "").splitlines():
-        log.warning("the child wrote", line=_printable(line))
+        log.warning("the child wrote", line=logs.printable(line))
     event = "ended" if held else "lease lost at the end"
     is_success = isinstance(outcome, Result | AdviceResult)
     level = logging.INFO if is_success else logging.WARNING
     log.log(level, event, outcome=type(outcome).__name__, **members)
-
-
-def _printable(line: str) -> str:
-    """Replace control characters, which could act on the terminal of a reader of the log."""
-    return "".join(char if char.isprintable() else "?" for char in line)

@@ -122,7 +122,7 @@ def tradeoff(
 def labels(chart: Tradeoff) -> tuple[Label, ...]:
     """Return the names of the marks that have one: the highest above its mark, the others below.
 
-    One that would be written over the name before it goes above that name.
+    One that would be written over another goes to the nearest free place above or below one.
     """
     highest_first = sorted(
         (mark for mark in chart.marks if mark.name), key=lambda mark: mark.y
@@ -136,15 +136,31 @@ def labels(chart: Tradeoff) -> tuple[Label, ...]:
             if place == 0
             else min(mark.y + 22, chart.bottom - 6)
         )
-        if names and _overlap(names[-1], x, y):
-            y = names[-1].y - _LABEL_HEIGHT - 2
-        names.append(Label(x, y, "end" if is_right else "start", mark.name))
+        label = Label(x, y, "end" if is_right else "start", mark.name)
+        names.append(_apart(label, names, chart))
     return tuple(names)
 
 
-def _overlap(label: Label, x: float, y: float) -> bool:
-    """Tell whether a name at a place would be written over another."""
-    return abs(label.x - x) < _LONGEST_LABEL and abs(label.y - y) < _LABEL_HEIGHT
+def _apart(label: Label, names: Sequence[Label], chart: Tradeoff) -> Label:
+    """Return a name at the free place that is nearest to its own; there if none is free."""
+    line = _LABEL_HEIGHT + 2
+    heights = [name.y - line for name in names] + [name.y + line for name in names]
+    inside = [y for y in heights if chart.top <= y <= chart.bottom - 6]
+    for y in (label.y, *sorted(inside, key=lambda y: abs(y - label.y))):
+        place = label._replace(y=y)
+        if not any(_overlap(place, name) for name in names):
+            return place
+    return label
+
+
+def _overlap(first: Label, second: Label) -> bool:
+    """Tell whether two names would be written over each other."""
+    apart = abs(_left(first) - _left(second))
+    return apart < _LONGEST_LABEL and abs(first.y - second.y) < _LABEL_HEIGHT
+
+
+def _left(label: Label) -> float:
+    return label.x if label.anchor == "start" else label.x - _LONGEST_LABEL
 
 
 def _scale(

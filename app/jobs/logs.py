@@ -17,7 +17,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 def keep(session: Session, job_id: uuid.UUID, attempt: int, text: str) -> None:
     """Keep the end of what the child of an attempt wrote, if it wrote anything."""
-    lines = [_printable(line) for line in text.splitlines()]
+    lines = [printable(line) for line in text.splitlines()]
     kept = "\n".join(lines)[-LONGEST_TEXT:]
     if not kept.strip():
         return
@@ -61,7 +61,7 @@ def _child_lines(attempt: int, text: str) -> list[str]:
     ]
 
 
-def _printable(line: str) -> str:
+def printable(line: str) -> str:
     """Leave colours out, and replace control characters, which could act on a reader's terminal."""
     plain = _COLOUR.sub("", line)
     return "".join(char if char.isprintable() else "?" for char in plain)

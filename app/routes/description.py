@@ -20,6 +20,16 @@ def install(app: FastAPI) -> None:
         base = str(request.base_url).rstrip("/")
         # FastAPI caches its description, which must not change.
         description = app.openapi()
+        _complete(description)
         info = dict(description["info"])
         info["description"] = info["description"].replace(EXAMPLE_ADDRESS, base)
         return {**description, "info": info, "servers": [{"url": base}]}
+
+
+def _complete(description: dict[str, Any]) -> None:
+    """Give examples of jobs their members that are null, which FastAPI leaves out."""
+    job = description["components"]["schemas"]["Job"]
+    answers = description["paths"]["/advice"]["post"]["responses"]
+    advice = answers["202"]["content"]["application/json"]
+    for described in (job, advice):
+        described["example"] = dict.fromkeys(job["required"]) | described["example"]

@@ -53,7 +53,15 @@ LastEventId = Annotated[
     dependencies=[Security(require("read"))],
     response_class=StreamingResponse,
     responses={
-        200: {"content": {"text/event-stream": {"itemSchema": _EVENT}}},
+        # OpenAPI has a field for the schema of one event since 3.2.
+        200: {
+            "content": {
+                "text/event-stream": {
+                    "schema": {"type": "string"},
+                    "x-item-schema": _EVENT,
+                }
+            }
+        },
         204: {
             "description": "The job has ended, and all its events have been received"
         },

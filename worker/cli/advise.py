@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from worker.cli.bars.engine_bar import engine_bar
+from worker.cli.environment import read_settings
 from worker.cli.exits import LOST, end, end_refused, require_extra
 from worker.cli.options import (
     InputMean,
@@ -29,6 +30,7 @@ def advise(
 ) -> None:
     """Say which way of compressing a model is best on this machine, and why."""
     require_extra("engine")
+    read_settings()
     from worker import offline
     from worker.cli import render
 

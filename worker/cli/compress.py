@@ -7,6 +7,7 @@ import typer
 
 from convpress.options import form_text
 from worker.cli.bars.engine_bar import engine_bar
+from worker.cli.environment import read_settings
 from worker.cli.exits import LOST, end, end_refused, require_extra
 from worker.cli.options import (
     AllowIncomplete,
@@ -33,7 +34,7 @@ from worker.cli.options import (
     Threads,
     budgets_by_field,
     check_targets,
-    is_int8,
+    needs_no_budget,
 )
 
 _FORMS = "dac, grouped, spatial, tucker2, pointwise-first or low-rank"
@@ -100,14 +101,15 @@ def compress(
 ) -> None:
     """Compress a model on this machine, without a service."""
     require_extra("engine")
+    read_settings()
     from worker import offline
     from worker.cli import render
 
     budgets = budgets_by_field(
         flops_budget, params_budget, bytes_budget, latency_budget
     )
-    is_int8_alone = not budgets and rank is None and is_int8(precision)
-    if bool(budgets or max_loss) == (rank is not None) and not is_int8_alone:
+    is_whole = not budgets and rank is None and needs_no_budget(precision)
+    if bool(budgets or max_loss) == (rank is not None) and not is_whole:
         raise typer.BadParameter(
             "give --flops-budget or other budgets, --max-loss, --rank, or --precision int8"
         )

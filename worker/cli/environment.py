@@ -18,16 +18,12 @@ def read_settings() -> "Settings":
     """Read the settings, or end with the names of the variables that are wrong."""
     from pydantic import ValidationError
 
-    from app.settings import get_settings
+    from app.settings import faults, get_settings
 
     try:
         return get_settings()
     except ValidationError as error:
-        faults = []
-        for fault in error.errors():
-            variables = [f"CONVPRESS_{name}".upper() for name in fault["loc"]]
-            faults.append(": ".join([*variables, fault["msg"]]))
-        end("\n".join(faults), USAGE)
+        end(faults(error), USAGE)
 
 
 @contextmanager

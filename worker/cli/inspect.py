@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from worker.cli.environment import read_settings
 from worker.cli.exits import LOST, end, end_refused, require_extra
 from worker.cli.options import InputShape, ModelFile
 
@@ -15,6 +16,7 @@ def inspect(
 ) -> None:
     """Show a model's format, inputs, outputs, layers and cost."""
     require_extra("engine")
+    read_settings()
     from worker import offline
     from worker.cli import render
 

@@ -8,7 +8,7 @@ import typer
 from convpress import budgets
 from convpress.formats import NOUNS
 from convpress.local import default_output
-from convpress.precision import INT8
+from convpress.precision import FLOAT, INT8, PRECISIONS
 from convpress.targets import TARGETS
 
 ModelFile = Annotated[
@@ -159,6 +159,7 @@ def budgets_by_field(
     return {field: text for field, text in texts.items() if text is not None}
 
 
-def is_int8(precision: str | None) -> bool:
-    """Return whether a precision needs no budget."""
-    return (precision or "").strip().lower() == INT8
+def needs_no_budget(precision: str | None) -> bool:
+    """Return whether a precision needs no budget; a misspelt one is refused with what is meant."""
+    name = (precision or "").strip().lower() or FLOAT
+    return name == INT8 or name not in PRECISIONS

@@ -174,9 +174,11 @@ def _are_open(
 ) -> bool:
     """Return whether the sizes of an output along these axes may depend on values.
 
-    The model declares them as open; or it declares nothing, and they differ from run to run.
+    The model declares them as open; or it declares nothing of this rank, and they differ from run
+    to run.
     """
-    if declared is not None:
+    # a declaration of another rank is wrong, and says nothing
+    if declared is not None and len(declared) == len(shapes[0]):
         return not any(isinstance(declared[axis], int) for axis in axes)
     return all(_differ(axis, shapes) for axis in axes)
 

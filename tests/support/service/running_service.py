@@ -77,7 +77,8 @@ class Service:
             child.suspend()
         except psutil.NoSuchProcess:
             return False
-        if self.job(job_id)["state"] == "running" and child.is_running():
+        is_alive = child.is_running() and child.status() != psutil.STATUS_ZOMBIE
+        if self.job(job_id)["state"] == "running" and is_alive:
             return True
         with suppress(psutil.NoSuchProcess):
             child.resume()

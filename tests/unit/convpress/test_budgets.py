@@ -116,6 +116,11 @@ def test_a_half_is_read_however_people_write_it(field, text):
         (FLOPS, "7,200M", "did you mean 7.200M or 7200M?"),
         (FLOPS, "1,000", "did you mean 1.000 or 1000?"),
         (FLOPS, "1,000,000 FLOPs", "did you mean 1000000 FLOPs?"),
+        (BYTES, "1,000,000", "did you mean 1000000?"),
+        # without the commas these are no budgets either
+        (LATENCY, "1,000,000", "is not a budget"),
+        (BYTES, "1,000,000 FLOPs", "is not a budget"),
+        (FLOPS, "0,000,000", "is not a budget"),
         (BYTES, "5M", "did you mean 5MB?"),
         (BYTES, "5 mi", "did you mean 5miB?"),
         (FLOPS, "20MB", "did you mean bytes_budget=20MB?"),

@@ -37,6 +37,7 @@ def engine(monkeypatch):
 
 def test_a_request_has_texts_and_absolute_paths(model, engine):
     requests = engine({"account": fake_engine.REPORT})
+    model.with_name("s.npz").touch()
     result = compress(
         "net.onnx", flops_budget=0.5, bytes_budget=1e-05, threads=2, samples="s.npz"
     )
@@ -81,6 +82,11 @@ def test_what_is_missing_is_named_before_a_process_starts(model, engine, monkeyp
     requests = engine({})
     with pytest.raises(FileNotFoundError, match=r"none\.onnx"):
         inspect("none.onnx")
+    for name in ("samples", "evaluation", "cost_table"):
+        with pytest.raises(FileNotFoundError, match=rf"none\.npz, the {name}"):
+            compress(model, flops_budget=0.5, **{name: "none.npz"})
+    with pytest.raises(FileNotFoundError, match="no folder for the output"):
+        compress(model, flops_budget=0.5, output="none/net.onnx")
     monkeypatch.setattr(local, "find_spec", lambda name: None)
     with pytest.raises(EngineMissing, match=r"torch.*pip install"):
         inspect(model)

@@ -32,3 +32,10 @@ def test_a_calibration_that_measures_nothing_is_refused_where_int8_may_be_chosen
 def test_a_misspelt_precision_is_refused_with_the_nearest():
     with pytest.raises(Refusal, match=r"'int' is no precision: did you mean int8\?"):
         parse_precision("int")
+
+
+def test_a_long_text_is_not_quoted_whole():
+    with pytest.raises(Refusal, match="is no precision") as refused:
+        parse_precision("x" * 100_000)
+    assert len(refused.value.detail) < 200
+    assert len(refused.value.got) == 80

@@ -10,6 +10,7 @@ import pytest
 from digits import MODELS
 from support.service import fake_engine
 
+from app.settings import get_settings
 from convpress.report import Report
 from worker import offline, offline_answer
 from worker.sandbox.doctor import SandboxIncomplete
@@ -49,6 +50,16 @@ def test_a_warning_does_not_get_into_the_answer(arguments, request_json):
     assert process.returncode == 0, process.stderr
     assert json.loads(process.stdout)
     assert "runs as root" in process.stderr
+
+
+def test_a_setting_that_is_wrong_is_named(monkeypatch, capsys):
+    monkeypatch.setenv("CONVPRESS_LOG_LEVEL", "loud")
+    get_settings.cache_clear()
+    offline_answer.main()
+    get_settings.cache_clear()
+    assert json.loads(capsys.readouterr().out)["lost"].startswith(
+        "CONVPRESS_LOG_LEVEL: Input should be"
+    )
 
 
 REQUEST = {

@@ -34,7 +34,7 @@ from worker.cli.options import (
     Threads,
     budgets_by_field,
     check_targets,
-    is_int8,
+    needs_no_budget,
     parse_labels,
 )
 from worker.cli.remote.connection import (
@@ -114,7 +114,7 @@ def submit(
         **budgets_by_field(None, params_budget, bytes_budget, latency_budget),
     }
     has_budget = flops_budget is not None or max_loss or members.keys() & budgets.KINDS
-    if not has_budget and not is_int8(precision):
+    if not has_budget and not needs_no_budget(precision):
         raise typer.BadParameter(
             "give --flops-budget, another budget, --max-loss, or --precision int8"
         )

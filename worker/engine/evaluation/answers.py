@@ -51,7 +51,7 @@ class Answers:
         net = self.lost - self.gained
         deviation = _DEVIATIONS * sqrt(self.lost + self.gained + 1) + 1
         expected, low, high = (
-            round(max(each, 0.0) / self.right, 6)
+            round(min(max(each / self.right, 0.0), 1.0), 6)
             for each in (net, net - deviation, net + deviation)
         )
         return ExpectedLoss(expected=expected, low=low, high=high)

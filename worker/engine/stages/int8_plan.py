@@ -160,6 +160,12 @@ def _is_int8_alone_better(
     budget of arithmetic, which is the same in int8.
     """
     alone = int8_alone(floats_pay)
+    # a layer without a price takes no time, as far as a budget of it can tell
+    pairs = zip(floats_pay.originals, alone, strict=True)
+    if objective.bounds_time and any(
+        original.nanoseconds and own.nanoseconds is None for original, own in pairs
+    ):
+        return False
     for budget in objective.budgets:
         left = budget.left_to(floats_pay.sites, floats_pay.originals)
         if budget.spent(floats_pay.sites, alone) > left:

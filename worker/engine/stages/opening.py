@@ -28,6 +28,8 @@ from worker.engine.stages.dequantising import FloatFile, in_float
 _MOST_OPERATORS = 8
 """The operators that a refusal names."""
 
+_NEVER_RUNS = "it does not run on inputs of these shapes"
+
 
 def open_for_compression(
     request: Request, source: Path, floats: FloatFile, progress: Progress
@@ -157,16 +159,19 @@ def _require_layers(profile: CostProfile, *, int8_alone: bool) -> None:
         Refusal: `nothing_to_compress`, with the reasons of the layers that there are.
     """
     layers = [site for site in profile.sites if site.weight_shape]
-    if any(site.reason is None for site in layers):
+    # nothing can be a share of nothing
+    runs = profile.macs > 0
+    if runs and any(site.reason is None for site in layers):
         return
     reasons_of_integers = (QUANTISED, INTEGERS)
-    if int8_alone and any(site.reason not in reasons_of_integers for site in layers):
+    has_floats = any(site.reason not in reasons_of_integers for site in layers)
+    if runs and int8_alone and has_floats:
         return
     detail = "the model has no layers with weights"
     if layers:
         detail = "no layer of the model can be factored"
     # the operators on tables of ai.onnx.ml have weights, but no tensor that holds them
-    counts = Counter(str(site.reason) for site in layers or profile.sites)
+    counts = Counter(site.reason or _NEVER_RUNS for site in layers or profile.sites)
     if counts:
         reasons = [
             f"{reason} ({_layers(count)})" for reason, count in counts.most_common()

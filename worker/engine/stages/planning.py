@@ -58,6 +58,7 @@ _IN_FLOAT_AFTER_ALL = (
     "no layer is in int8: in a file of this size, what int8 adds to it takes more than it saves, "
     "and low rank in float meets the budgets"
 )
+_FLOAT32_BYTES = 4
 _MOST_OPERATORS = 5
 """The operators that a refusal names."""
 
@@ -262,6 +263,19 @@ def _chosen_with_int8(
             raise
         unreachable = refusal
     else:
+        if request.precision != AUTO or not _is_widened(priced, choice):
+            return goal, priced, choice, None
+        # weights in float take more bytes there than without int8
+        error = priced.predicted_error(choice)
+        try:
+            floats = choose(analysis, objective)
+            own_goal, floats = _fitted_to_file(
+                request, opened, analysis, objective, floats
+            )
+        except Refusal:
+            return goal, priced, choice, None
+        if analysis.predicted_error(floats) < error:
+            return own_goal, analysis, floats, None
         return goal, priced, choice, None
     try:
         choice = choose(analysis, objective)
@@ -270,6 +284,17 @@ def _chosen_with_int8(
         # the least of all choices is the one with int8, unless files are tiny
         raise unreachable from None
     return goal, analysis, choice, _IN_FLOAT_AFTER_ALL
+
+
+def _is_widened(analysis: Analysis, choice: Sequence[Candidate]) -> bool:
+    """Whether a choice with int8 has sites of float16 in float, which are written in float32."""
+    if not any(candidate.quantised for candidate in choice):
+        return False
+    pairs = zip(analysis.sites, choice, strict=True)
+    return any(
+        site.itemsize < _FLOAT32_BYTES and not candidate.quantised
+        for site, candidate in pairs
+    )
 
 
 def _fitted_to_file(

@@ -1,5 +1,7 @@
 """The charts stay within their frames."""
 
+from itertools import combinations
+
 import pytest
 
 from app.dashboard.charts import Mark, labels, tradeoff
@@ -25,6 +27,24 @@ def test_names_of_marks_keep_apart_and_within_the_frame(keep):
     for label in (above, below):
         assert chart.left < label.x < chart.right
         assert label.anchor == ("end" if keep == 1.0 else "start")
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        [(0.5, 0.3), (0.5, 0.29), (0.5, 0.28)],
+        [(0.5, 0.0)] * 6,
+        [(0.2, 0.3), (1.0, 0.1), (0.4, 0.1)],  # the second is to the left of its mark
+    ],
+)
+def test_names_of_many_marks_keep_apart(places):
+    marks = [Mark(keep, error, "", name="50 %") for keep, error in places]
+    spans = [
+        (label.x - 190 * (label.anchor == "end"), label.y)
+        for label in labels(tradeoff([], marks))
+    ]
+    for (x, y), (other_x, other_y) in combinations(spans, 2):
+        assert abs(x - other_x) >= 190 or abs(y - other_y) >= 20
 
 
 def test_names_of_marks_on_the_axis_keep_apart():

@@ -55,11 +55,14 @@ def test_a_database_that_does_not_answer_is_named(run, data_dir, monkeypatch):
     assert "s3cret" not in done.output
 
 
-@pytest.mark.parametrize("command", ["serve", "worker", "demo"])
-def test_a_setting_that_is_wrong_is_named(run, monkeypatch, command):
+@pytest.mark.parametrize(
+    "command", ["serve", "worker", "demo", "compress", "inspect", "advise"]
+)
+def test_a_setting_that_is_wrong_is_named(run, model, monkeypatch, command):
     monkeypatch.setenv("CONVPRESS_LEASE_SECONDS", "-1")
     get_settings.cache_clear()
-    done = run(command)
+    models = [] if command in ("serve", "worker", "demo") else [model]
+    done = run(command, *models)
     get_settings.cache_clear()
     assert done.exit_code == 2
     assert "CONVPRESS_LEASE_SECONDS: " in done.stderr

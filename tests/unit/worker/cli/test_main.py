@@ -52,3 +52,9 @@ def test_the_command_starts_without_what_it_does_not_need():
 def test_the_names_of_options_fit_a_terminal_of_80_columns(run, monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "80")
     assert "…" not in run(*command.split(), "--help").stdout
+
+
+def test_a_misspelt_precision_is_refused_with_what_is_meant(run, model, no_engine):
+    done = run("compress", model, "--precision", "in8")
+    assert done.exit_code == 1
+    assert "precision_invalid: 'in8' is no precision: did you mean int8?" in done.stderr

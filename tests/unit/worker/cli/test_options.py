@@ -58,8 +58,8 @@ def test_budgets_are_named_by_their_fields():
 
 
 @pytest.mark.parametrize(
-    ("precision", "is_int8"),
-    [(None, False), ("", False), ("auto", False), (" INT8 ", True)],
+    ("precision", "expected"),
+    [(None, False), ("", False), ("auto", False), (" INT8 ", True), ("in8", True)],
 )
-def test_int8_needs_no_budget(precision, is_int8):
-    assert options.is_int8(precision) is is_int8
+def test_int8_needs_no_budget_nor_does_what_is_refused(precision, expected):
+    assert options.needs_no_budget(precision) is expected

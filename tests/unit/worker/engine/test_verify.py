@@ -110,3 +110,11 @@ def test_the_spread_error_is_relative_to_what_tells_samples_apart():
 @pytest.mark.parametrize("samples", [np.eye(7), np.full((9, 3), 1e6 / 3)])
 def test_of_few_or_equal_samples_there_is_no_spread_error(samples):
     assert compare([{"y": samples}], [{"y": samples * 1.1}]).spread_error is None
+
+
+@pytest.mark.parametrize("declared", [(), (4,), (5, 4, 1)])
+def test_a_declaration_of_another_rank_says_nothing(declared):
+    originals = [{"boxes": np.ones((5, 4))}, {"boxes": np.ones((6, 4))}]
+    others = [{"boxes": np.ones((5, 4))}, {"boxes": np.ones((7, 4))}]
+    result = compare(originals, others, {"boxes": declared})
+    assert result.sized_by_values == ("boxes",)

@@ -57,3 +57,7 @@ def test_the_environment_has_nothing_of_the_workers(monkeypatch):
     environment = Confinement(HOME).environment()
     assert "secret" not in environment.values()
     assert environment["TMPDIR"] == environment["HOME"] == str(HOME)
+
+
+def test_onnx_runtime_sends_no_telemetry():
+    assert Confinement(HOME).environment()["ORT_DISABLE_TELEMETRY"] == "1"

@@ -55,7 +55,7 @@ class RegressionRows:
     def are_finite(self) -> bool:
         """Whether there are rows, and all of them are finite."""
         tensors = (*self._inputs, *self.targets)
-        if not tensors:
+        if not any(map(len, self._inputs)):
             return False
         return all(map(_is_finite, tensors))
 

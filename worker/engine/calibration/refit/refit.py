@@ -200,15 +200,28 @@ def _fit_all(
         if name is None or not models[0].has(name):
             continue
         if models[0].can_fit(name):
-            follows = _Following(relu_targets(program, position), name in ends)
-            values = original.inputs_and_outputs_of(position, program.steps)
-            shared = values if len(models) == 1 else list(values)
-            for model in models:
-                model.fit(position, name, shared, follows, effort)
+            _fit_site(program, original, models, position, name in ends, effort)
         for model in models:
             model.replace(position, name)
             memory.give_back()
             on_site()
+
+
+def _fit_site(
+    program: Program,
+    original: CheckpointedRun,
+    models: Sequence[_Compressed],
+    position: int,
+    is_end: bool,
+    effort: Effort,
+) -> None:
+    """Fit the site of a step in all models; the original's values there end with this call."""
+    name = str(program.steps[position].site)
+    follows = _Following(relu_targets(program, position), is_end)
+    values = original.inputs_and_outputs_of(position, program.steps)
+    shared = values if len(models) == 1 else list(values)
+    for model in models:
+        model.fit(position, name, shared, follows, effort)
 
 
 def _paired(

@@ -45,7 +45,9 @@ class PatchSums:
         self._second: list[Tensor] = []
 
     def add(self, patches: Tensor) -> None:
-        """Add patches `(rows, groups, m)`."""
+        """Add patches `(rows, groups, m)`; heads of a detector that found nothing have no rows."""
+        if not len(patches):
+            return
         self.count += len(patches)
         self._waiting.append(patches)
         waiting = sum(map(len, self._waiting))

@@ -14,6 +14,7 @@ class FakeClient:
         self.known = example_job()
         self.calls = []
         self.error = None
+        self.is_empty = False
 
     def __enter__(self):
         return self
@@ -34,7 +35,8 @@ class FakeClient:
         return self._answer("cancel", job_id)
 
     def list(self, **filters):
-        return [self._answer("list", **filters)]
+        known = self._answer("list", **filters)
+        return [] if self.is_empty else [known]
 
     def annotate(self, job_id, **changes):
         return self._answer("annotate", job_id, **changes)

@@ -20,6 +20,18 @@ def test_without_filters_the_latest_are_shown(run, service):
 
 
 def test_what_is_no_filter_is_wrong_usage(run, service):
-    for wrong in (["--state", "lost"], ["--label", "a"], ["--limit", 0]):
+    for wrong in (
+        ["--state", "lost"],
+        ["--label", "a"],
+        ["--limit", 0],
+        ["--patience", -1],
+    ):
         assert run("jobs", *wrong).exit_code == 2
     assert service.calls == []
+
+
+def test_no_jobs_are_no_table(run, service):
+    service.is_empty = True
+    assert run("jobs").stdout == "there are no jobs\n"
+    assert run("jobs", "--label", "a=b").stdout == "no job matches\n"
+    assert run("jobs", "--json").stdout == "[]\n"

@@ -36,3 +36,8 @@ def test_eight_in_ten_samplings_of_a_true_loss_lie_within_their_band():
         loss = Answers(400, right=400, lost=int(lost), gained=int(gained)).loss
         within += loss.low <= 0.03 <= loss.high
     assert 800 <= within <= 950
+
+
+def test_no_more_than_all_right_answers_can_be_lost():
+    loss = Answers(10, right=1, lost=0, gained=0).loss
+    assert (loss.expected, loss.low, loss.high) == (0, 0, 1)

@@ -144,6 +144,14 @@ def test_auto_is_int8_alone_where_all_survive_and_no_price_tells_against_it(
     assert candidate.form == ORIGINAL.form
 
 
+def test_auto_is_not_int8_alone_for_a_budget_of_time_without_prices_of_int8(
+    tmp_path, writer
+):
+    quick = replace(QUICK, nanoseconds=50)
+    (candidate,) = chosen(tmp_path, timed(quick), objective_of(LATENCY, 960), "auto")
+    assert candidate == quick
+
+
 def test_auto_without_a_choice_is_refused(tmp_path, writer):
     with pytest.raises(Refusal) as refused:
         chosen(tmp_path, analysed(QUICK), objective_of(FLOPS, 1), "auto")

@@ -98,3 +98,14 @@ def test_an_inspection_of_a_wrong_shape_is_refused(tmp_path):
     with pytest.raises(Refusal) as error:
         inspected(path, "onnx", tmp_path / "report.json", input_shape="1x5x8x8")
     assert error.value.code == Code.INPUT_SHAPE_MISMATCH
+
+
+def test_a_model_of_which_nothing_runs_is_refused(tmp_path):
+    """The share that an artifact keeps would be one of nothing."""
+    text = """g (float[2, 8] x) => (float[2, 8] y) <float[8, 8] w> {
+        t = Constant <value = bool {1}> ()  n = Constant <value = int64 {0}> ()
+        y = Loop (n, t, x) <body = b (int64 i, bool go, float[2, 8] m) => (bool on, float o) {
+            on = Identity(t)  o = MatMul(m, w) }> }"""
+    refusal = refused(written(tmp_path, text))
+    assert refusal.code == Code.NOTHING_TO_COMPRESS
+    assert "it does not run on inputs of these shapes (1 layer)" in str(refusal)

@@ -296,3 +296,16 @@ def test_auto_needs_a_budget(tmp_path):
     with pytest.raises(Refusal) as refused:
         compressed(tmp_path, "auto")
     assert refused.value.code == Code.BUDGET_MISSING
+
+
+def test_auto_loses_no_more_than_float_at_a_model_in_float16(tmp_path):
+    """Sites that stay in float beside int8 are written in float32, with twice the bytes."""
+    half = NET.replace("float[", "float16[")
+    budgets = {"bytes_budget": "60%"}
+    errors = {}
+    for precision in ("auto", "float"):
+        images = IMAGES.astype(np.float16)
+        report = compressed(tmp_path, precision, budgets, text=half, images=images)
+        assert report.after.bytes <= 0.6 * report.before.bytes
+        errors[precision] = report.predicted_error
+    assert errors["auto"] <= errors["float"]

@@ -16,7 +16,7 @@ from worker.engine.formats.onnx.int8.layers import (
     quantisable_layers,
 )
 from worker.engine.formats.onnx.int8.plain_gemms import make_gemms_plain
-from worker.engine.formats.onnx.int8.widen import widen
+from worker.engine.formats.onnx.int8.widen import bytes_of_halves, widen
 from worker.engine.formats.onnx.runtime.session import RUNTIME_ERRORS, refused
 from worker.engine.formats.onnx.runtime.session_options import session_options
 
@@ -46,15 +46,11 @@ def prepare(source: Path, scratch: Path) -> Prepared:
         Refusal: `model_unsupported` where the model is too large, or its operators cannot be
             written in a version that has int8; `model_invalid` where ONNX Runtime refuses it.
     """
-    if source.stat().st_size > LARGEST_BYTES:
-        raise Refusal(
-            Code.MODEL_UNSUPPORTED,
-            "the model is too large for int8",
-            field=FIELD,
-            expected=f"a file of at most {LARGEST_BYTES} bytes",
-            got=f"{source.stat().st_size} bytes",
-        )
-    model = _with_opset(onnx.load(source))
+    _require_small(source.stat().st_size)
+    model = onnx.load(source)
+    # in float32 weights of float16 take twice the bytes
+    _require_small(source.stat().st_size + bytes_of_halves(model))
+    model = _with_opset(model)
     widen(model)
     sites = _named(model)
     settings = session_options()
@@ -73,6 +69,22 @@ def prepare(source: Path, scratch: Path) -> Prepared:
     make_gemms_plain(optimised)
     inferred = shape_inference.infer_shapes(optimised)
     return Prepared(inferred, tuple(quantisable_layers(inferred, sites)))
+
+
+def _require_small(size: int) -> None:
+    """Check that a model of this size can be written.
+
+    Raises:
+        Refusal: `model_unsupported`.
+    """
+    if size > LARGEST_BYTES:
+        raise Refusal(
+            Code.MODEL_UNSUPPORTED,
+            "the model is too large for int8",
+            field=FIELD,
+            expected=f"a file of at most {LARGEST_BYTES} bytes with weights of float32",
+            got=f"{size} bytes",
+        )
 
 
 def _with_opset(model: ModelProto) -> ModelProto:

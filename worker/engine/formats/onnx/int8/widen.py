@@ -4,6 +4,7 @@ ONNX Runtime computes layers in int8 between tensors of float32 alone.
 """
 
 from collections.abc import Iterable
+from math import prod
 
 import numpy as np
 from onnx import (
@@ -26,8 +27,18 @@ from worker.engine.formats.onnx.graph import (
     nested_tensors,
 )
 
+_HALF_BYTES = 2
 _TYPES = ("to", "dtype", "output_dtype")
 """The attributes that name the type of an output."""
+
+
+def bytes_of_halves(model: ModelProto) -> int:
+    """Return the bytes of the float16 tensors that `widen` makes twice as large."""
+    if model.functions:
+        return 0
+    tensors = (*main_tensors(model), *nested_tensors(model))
+    halves = [each for each in tensors if each.data_type == TensorProto.FLOAT16]
+    return sum(_HALF_BYTES * prod(tensor.dims) for tensor in halves)
 
 
 def widen(model: ModelProto) -> None:
@@ -77,13 +88,16 @@ def _cast_ends(graph: GraphProto, inputs: list[str], outputs: list[str]) -> None
     """Cast a graph's inputs to float32, and its outputs back to float16."""
     used_names = names(graph)
     stored = {tensor.name for tensor in graph.initializer}
+    parameters = stored & {value.name for value in graph.input}
     # an input with a stored value is a parameter, whose type has changed with it
     renamed = {
         name: fresh_name(f"{name}_float32", used_names)
         for name in dict.fromkeys((*inputs, *outputs))
-        if name not in stored
+        if name not in parameters
     }
     _rename(graph, renamed)
+    for tensor in graph.initializer:
+        tensor.name = renamed.get(tensor.name, tensor.name)
     first = [
         _cast(name, renamed[name], TensorProto.FLOAT)
         for name in inputs

@@ -15,6 +15,7 @@ from worker.engine.formats.onnx.profile.loop_lengths import MOST_RUNS
 from worker.engine.formats.onnx.profile.node_use import cost_operands
 from worker.engine.formats.onnx.profile.trip_count import trip_count
 from worker.engine.formats.onnx.shapes import (
+    InputShapeError,
     Shape,
     Shapes,
     declared_shapes,
@@ -38,25 +39,29 @@ def measure_body_shapes(
     """Return the shapes that the layers in loops of the main graph lack, by name.
 
     `known` and `shapes` are those of the main graph, and `lengths` those of its loops that a run
-    showed.
+    showed. There are none where the runtime cannot run the probe, as where the number of axes
+    changes from run to run.
 
     Raises:
         Refusal: `model_invalid` where the runtime refuses the model for any inputs.
-        InputShapeError: the runtime cannot run the model on these inputs.
     """
     probe = ModelProto()
     probe.CopyFrom(model)
     used = names(probe.graph)
     outputs: dict[str, str] = {}
     for node in probe.graph.node:
-        if operator(node) not in _LOOPS:
+        # ONNX Runtime crashes where outputs are left out before others.
+        if operator(node) not in _LOOPS or not all(node.output):
             continue
         runs = trip_count(node, known, shapes, lengths) or 0
         if 0 < runs <= MOST_RUNS:
             outputs |= _return_shapes(node, used)
     if not outputs:
         return {}
-    results = measure_values(probe, list(outputs.values()), inputs, source)
+    try:
+        results = measure_values(probe, list(outputs.values()), inputs, source)
+    except InputShapeError:
+        return {}
     measured = {}
     for value, output in outputs.items():
         sizes = {tuple(row) for row in results[output].tolist()}

@@ -32,7 +32,16 @@ MOST_RUNS = 2**16
 # Older operators cannot bound a limit.
 _FIRST_OPSET = 9
 _OF_A_SHAPE = ("Shape", "Size")
-_RANDOM = frozenset({"Bernoulli", "Multinomial", "RandomNormal", "RandomUniform"})
+_RANDOM = frozenset(
+    {
+        "Bernoulli",
+        "Multinomial",
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+    }
+)
 
 
 def measure_lengths(
@@ -59,6 +68,9 @@ def measure_lengths(
     counters = {}
     for node in list(probe.graph.node):
         if operator(node) != "Loop" or trip_count(node, known, shapes) is not None:
+            continue
+        # ONNX Runtime crashes where outputs are left out before others.
+        if not all(node.output):
             continue
         if _has_layers(node) and _ends_by_shapes(node, of_graph):
             counters[node.output[0]] = _return_counter(node, used)
@@ -114,20 +126,23 @@ class _Values:
 
 def _has_layers(loop: NodeProto) -> bool:
     """Return whether a body has anything to count: the length of others is of no interest."""
-    body = next(subgraphs(loop))
-    return any(cost_operands(node) for node in body.node)
+    body = next(subgraphs(loop), None)
+    return body is not None and any(cost_operands(node) for node in body.node)
 
 
 def _ends_by_shapes(loop: NodeProto, of_graph: _Values) -> bool:
     """Return whether stored values and shapes decide when a loop ends.
 
-    What it carries does, where it starts so and each run computes it from such values alone.
+    What it carries does, where it starts so and each run computes it from such values alone. So
+    must its first condition, which decides whether it runs at all.
     """
     body = next(subgraphs(loop))
+    if not body.input:
+        return False
     counter, *carried = [value.name for value in body.input]
     starts = list(loop.input[1:])
     ends = [value.name for value in body.output]
-    if not of_graph.follows(input_name(loop, 0)) or not ends:
+    if not all(map(of_graph.follows, loop.input[:2])) or not ends:
         return False
     of_body = of_graph.with_body(body)
     triples = list(zip_longest(carried, starts, ends[: len(carried)], fillvalue=""))

@@ -49,7 +49,9 @@ def trip_count(
     body = next(subgraphs(node), None)
     if body is None or not _never_ends_itself(body, known):
         return None
-    return scalar(limit, known)
+    trips = scalar(limit, known)
+    # Below 0 it does not run.
+    return None if trips is None else max(trips, 0)
 
 
 def _scan_length(node: NodeProto, shapes: Shapes) -> int | None:

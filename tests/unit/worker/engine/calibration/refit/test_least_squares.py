@@ -111,3 +111,14 @@ def test_inputs_that_never_change_but_for_rounding_leave_the_weights_and_mend_th
     actual = run_chain([fitted["a"][0]], torch.full((1, channels, 1, 1), constant))
     expected = run_chain([a], torch.full((1, channels, 1, 1), constant))
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_batches_without_rows_have_nothing_to_fit_to():
+    """A detector that finds nothing has no rows for its heads."""
+    a = layer(RNG(1), (6, 4))
+    data = RegressionRows(a.convolution)
+    data.add(torch.zeros(0, 1, 4), torch.zeros(0, 1, 6))
+    assert not data.are_finite
+    data.add(torch.ones(3, 1, 4), torch.ones(3, 1, 6))
+    assert data.are_finite
+    assert np.isfinite(data.fit(a, data.targets).weight).all()

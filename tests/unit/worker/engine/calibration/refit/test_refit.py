@@ -1,5 +1,6 @@
 """The sequential refit against numpy's least squares, and its effect on the outputs."""
 
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from worker.engine.calibration.chains import run_chain
 from worker.engine.calibration.effort import DEFAULT_EFFORT, Effort
 from worker.engine.calibration.refit import refit as refit_module
 from worker.engine.calibration.refit.refit import refit, refits
-from worker.engine.calibration.replay import spread
+from worker.engine.calibration.replay import CheckpointedRun, spread
 from worker.engine.calibration.statistics.output_error import OutputError
 from worker.engine.program import Program, Step
 
@@ -256,3 +257,26 @@ def test_a_site_whose_values_are_not_finite_stays_as_it_is():
     fitted = refit(program, batches(4, 3, 5, 5), chains, {}, DEFAULT_EFFORT)
     assert fitted["b"][0] is chains["b"][0]
     np.testing.assert_allclose(fitted["a"][0].weight, a.weight, atol=1e-2)
+
+
+def test_variants_hold_the_originals_values_at_one_site_at_a_time(monkeypatch):
+    """Those of the site before would take memory that no bound counts."""
+    layers = {name: layer(RNG(at), (6, 6)) for at, name in enumerate("abcd")}
+    chains = {name: (rough(each),) for name, each in layers.items()}
+    seen: list[tuple[int, weakref.ref[torch.Tensor]]] = []
+    alive: list[int] = []
+    of_original = CheckpointedRun.inputs_and_outputs_of
+
+    def spy(run, position, steps):
+        for inputs, outputs in of_original(run, position, steps):
+            # the inputs of the model stay
+            alive.extend(
+                at for at, each in seen if 0 < at < position and each() is not None
+            )
+            seen.append((position, weakref.ref(inputs[0])))
+            yield inputs, outputs
+
+    monkeypatch.setattr(CheckpointedRun, "inputs_and_outputs_of", spy)
+    refits(chained(*layers.items()), batches(8, 6), chains, [{}, {}], DEFAULT_EFFORT)
+    assert {at for at, _ in seen} == {0, 1, 2, 3}
+    assert not alive

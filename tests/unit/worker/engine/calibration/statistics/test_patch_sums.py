@@ -35,3 +35,17 @@ def test_the_widest_are_summed_band_by_band_and_shrunk_as_a_whole(groups):
     # Reading the moments has changed nothing.
     np.testing.assert_allclose(sums.covariance()[1], measured, rtol=0, atol=1e-5)
     assert len(sums.moments().held.bands) == 3
+
+
+def test_batches_without_rows_change_nothing():
+    """A detector that finds nothing in some images has no rows for its heads there."""
+    site = layer(np.random.default_rng(1), (6, 4))
+    rows = torch.randn(50, 1, 4, generator=torch.Generator().manual_seed(0))
+    some, all_rows = PatchSums(site.convolution), PatchSums(site.convolution)
+    for part in (rows[:0], rows[:20], rows[:0], rows[20:], rows[:0]):
+        some.add(part)
+    all_rows.add(rows)
+    assert some.count == 50
+    np.testing.assert_allclose(
+        some.covariance()[1], all_rows.covariance()[1], atol=1e-6
+    )

@@ -76,3 +76,16 @@ def test_what_the_runtime_refuses_leaves_no_file(tmp_path):
         prepare(written(tmp_path, proto), tmp_path / "scratch")
     assert refused.value.code == Code.MODEL_INVALID
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_a_model_of_float16_that_is_too_large_in_float32_is_refused(
+    tmp_path, monkeypatch
+):
+    """Its file is small enough: its tensors are not, once they are widened."""
+    text = "g (float16[4, 64] x) => (float16[4, 64] y) <float16[64, 64] w> { y = MatMul(x, w) }"
+    path = written(tmp_path, text)
+    monkeypatch.setattr(module, "LARGEST_BYTES", 12_000)
+    assert path.stat().st_size < 12_000
+    with pytest.raises(Refusal) as error:
+        prepare(path, tmp_path / "scratch")
+    assert error.value.code == Code.MODEL_UNSUPPORTED

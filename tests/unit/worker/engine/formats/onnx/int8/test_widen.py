@@ -94,3 +94,19 @@ def test_a_model_in_float32_and_one_with_functions_stay_as_they_are():
         before = model.SerializeToString()
         widen(model)
         assert model.SerializeToString() == before
+
+
+def test_a_stored_output_keeps_its_type(tmp_path):
+    """A detector may return its anchors, which its graph reads as well."""
+    text = """g (float16[2] x) => (float16[2] y, float16[2] anchors) <float16[2] anchors> {
+        y = Add(x, anchors) }"""
+    path = written(tmp_path, text)
+    values = {"x": np.array([1, 2], np.float16)}
+    expected = outputs(path, values)
+    model = onnx.load(path)
+    widen(model)
+    onnx.checker.check_model(model, full_check=True)
+    results = outputs(written(tmp_path, model), values)
+    for result, each in zip(results, expected, strict=True):
+        assert result.dtype == np.float16
+        np.testing.assert_allclose(result, each, rtol=1e-3)

@@ -1,5 +1,6 @@
 """Loops that the shapes of the inputs end run as often as one run of the model shows."""
 
+import pytest
 from support.onnx.counting import counted
 
 from worker.engine.formats.onnx.profile import loop_lengths
@@ -59,3 +60,52 @@ def test_a_loop_over_a_longer_axis_than_a_count_may_take_is_listed(
     monkeypatch.setattr(loop_lengths, "MOST_RUNS", 8)
     for content in (OVER_ROWS.format(limit="rows"), COUNTING.format(bound="rows")):
         assert counted(tmp_path, content).macs == 7 * 2 * 64
+
+
+# The largest value of the input decides whether the loop runs at all; those of a count are 1.
+UNLESS_SMALL = """g (float[2, 7, 8] x) => (float[2, 8] y) <float[8, 8] w> {{
+    t = Constant <value = bool {{1}}> ()  i = Constant <value = int64 {{1}}> ()
+    k = Constant <value = float {{{bound}}}> ()  most = ReduceMax <keepdims = 0> (x)
+    s = Shape(x)  rows = Gather(s, i)  h = ReduceMean <axes = [1], keepdims = 0> (x)
+    go = Greater(most, k)
+    y = Loop (rows, go, h) <body = b (int64 n, bool c, float[2, 8] m) => (bool on, float o) {{
+        on = Identity(t)  o = MatMul(m, w) }}> }}"""
+
+
+@pytest.mark.parametrize("bound", ["0.5", "5.0"])
+def test_a_loop_that_values_let_start_is_listed_and_not_guessed(tmp_path, bound):
+    count = counted(tmp_path, UNLESS_SMALL.format(bound=bound))
+    assert count.sites == ()
+    assert count.unsettled == {"MatMul": 1}
+
+
+@pytest.mark.parametrize("kind", ["RandomUniformLike", "RandomNormalLike"])
+def test_a_loop_of_random_length_is_listed_and_not_guessed(tmp_path, kind):
+    text = f"""g (float[2, 8] x) => (float[2, 8] y) <float[8, 8] w> {{
+        t = Constant <value = bool {{1}}> ()  c = Constant <value = float {{1}}> ()
+        r = {kind}(c)  q = Abs(r)  l = Ceil(q)  n = Cast <to = 7> (l)
+        y = Loop (n, t, x) <body = b (int64 i, bool go, float[2, 8] m) => (bool on, float o) {{
+            on = Identity(t)  o = MatMul(m, w) }}> }}"""
+    assert counted(tmp_path, text).unsettled == {"MatMul": 1}
+
+
+BODY = "<body = b () => (bool on, float o) { on = Identity(t)  o = MatMul(h, w) }>"
+
+
+@pytest.mark.parametrize("body", ["", BODY])
+def test_a_loop_without_a_body_or_with_one_without_inputs_raises_nothing_of_its_own(
+    tmp_path, body
+):
+    """ONNX Runtime refuses such a file, where it is run."""
+    text = """g (float[2, 8] h) => (float[2, 8] y, float[2, 8] z) <float[8, 8] w> {
+        t = Constant <value = bool {1}> ()  n = Size(h)  z = MatMul(h, w)
+        y = Loop (n, t, h) BODY }"""
+    assert counted(tmp_path, text.replace("BODY", body)).macs == 2 * 64
+
+
+def test_a_loop_with_a_limit_below_0_does_not_run(tmp_path):
+    text = """g (float[2, 8] x) => (float[2, 8] y, float[2, 8] z) <float[8, 8] w, float[8, 8] v> {
+        t = Constant <value = bool {1}> ()  n = Constant <value = int64 {-3}> ()  z = MatMul(x, v)
+        y = Loop (n, t, x) <body = b (int64 i, bool go, float[2, 8] m) => (bool on, float o) {
+            on = Identity(t)  o = MatMul(m, w) }> }"""
+    assert counted(tmp_path, text).macs == 2 * 64
