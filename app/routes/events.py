@@ -57,7 +57,6 @@ LastEventId = Annotated[
         200: {
             "content": {
                 "text/event-stream": {
-                    "schema": {"type": "string"},
                     "x-item-schema": _EVENT,
                 }
             }

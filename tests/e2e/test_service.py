@@ -34,7 +34,7 @@ FILES = [
         id="residual.scripted.pt",
         marks=pytest.mark.slow,
     ),
-    pytest.param("residual.pt2", {}, id="residual.pt2"),
+    pytest.param("residual.pt2", {}, id="residual.pt2", marks=pytest.mark.slow),
 ]
 
 

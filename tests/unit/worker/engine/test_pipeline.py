@@ -25,7 +25,6 @@ FILES = sorted(
 )
 # Every format, way of export and kind of network once; the others are left to `make slow`.
 EACH_ONCE = {
-    "batchnorm.scripted.pt",
     "batchnorm_bn.onnx",
     "plain.traced.pt",
     "residual.onnx",
@@ -65,6 +64,7 @@ def test_calibrated_on_synthetic_inputs_half_the_flops_cost_as_little(
     assert report["verification"]["agreement"] >= 0.9
 
 
+@pytest.mark.slow
 def test_a_program_of_torch_export_gets_the_layers_that_its_torchscript_gets(tmp_path):
     chosen = []
     for name in ("residual.pt2", "residual.traced.pt"):

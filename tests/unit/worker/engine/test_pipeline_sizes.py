@@ -13,7 +13,7 @@ SIZES = {"params_budget": "parameters", "bytes_budget": "bytes"}
     "name",
     [
         "residual.onnx",
-        "batchnorm.traced.pt",
+        pytest.param("batchnorm.traced.pt", marks=pytest.mark.slow),
         pytest.param("plain.scripted.pt", marks=pytest.mark.slow),
     ],
 )

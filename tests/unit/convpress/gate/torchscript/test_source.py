@@ -232,9 +232,8 @@ def test_what_a_person_writes_passes():
     assert code_of_files(sources_of(torch.jit.script(Branching()))) is None
 
 
-@pytest.mark.parametrize(
-    "is_frozen", [False, pytest.param(True, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("is_frozen", [False, True])
 def test_a_thousand_layers_pass(is_frozen):
     layers = nn.Sequential(*[nn.Linear(2, 2) for _ in range(1000)])
     model = torch.jit.script(layers.eval())

@@ -74,7 +74,10 @@ def test_an_artifact_that_breaks_its_promise_is_refused(
 @pytest.mark.parametrize(
     ("most_bytes", "method"), [(2**30, "in turn"), (1000, "one after the other")]
 )
-@pytest.mark.parametrize("name", ["plain.onnx", "plain.traced.pt"])
+@pytest.mark.parametrize(
+    "name",
+    ["plain.onnx", pytest.param("plain.traced.pt", marks=pytest.mark.slow)],
+)
 def test_large_models_are_timed_one_after_the_other_and_the_report_says_so(
     tmp_path, monkeypatch, name, most_bytes, method
 ):

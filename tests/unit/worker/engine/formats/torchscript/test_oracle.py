@@ -142,6 +142,7 @@ SLOW = [
         "encoder",
         "decoder layer",
         "attention with weights of each head",
+        "attention with weights",
         "recurrent",
     )
 ]

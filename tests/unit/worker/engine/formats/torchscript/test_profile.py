@@ -53,7 +53,7 @@ class WithAndWithoutBias(nn.Module):
         return self.conv(x) + functional.conv2d(x, self.conv.weight, None, padding=1)
 
 
-@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("which", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_same_weight_with_and_without_bias_is_two_sites(tmp_path, which):
     model = opened(tmp_path, WithAndWithoutBias())
     count = model.count({"x": SIZE})
