@@ -7,7 +7,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 # Some tests wait for services, so two cores are busy with three processes. Whole files go to a process, in their
 # order: the long ones come first, and tests that share a server find it running.
-PYTEST := $(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 TORCH := $(shell grep -o 'torch==[0-9.]*' pyproject.toml)
 
 .PHONY: demo run test test-all conformance slow hostile walls screenshots fuzz fuzz-operators audit audit-if-reachable lint docs lock sbom pin-images

@@ -243,6 +243,7 @@ def test_a_thousand_layers_pass(is_frozen):
     )
 
 
+@pytest.mark.slow
 def test_a_long_list_and_many_statements_pass():
     assert code_of(f"y = [{'1, ' * 100_000}]") is None
     assert code_of("y = torch.relu(x)\n" * 10_000) is None
