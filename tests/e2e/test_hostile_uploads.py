@@ -9,7 +9,7 @@ import sys
 import psutil
 import pytest
 from corpus import corpus
-from support.service.running_service import ENGINE, serving, wait_for
+from support.service.running_service import ENGINE, command_of, serving, wait_for
 
 from worker.sandbox import launcher
 
@@ -68,7 +68,7 @@ def test_the_service_outlives_hostile_models(tmp_path):
         keepers = [
             child
             for child in psutil.Process(service.process.pid).children(recursive=True)
-            if launcher.__file__ in child.cmdline()
+            if launcher.__file__ in command_of(child)
         ]
         assert keepers == []
     assert [path.name for path in outside.iterdir()] == ["secret"]

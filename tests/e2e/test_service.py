@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 from digits import MODELS, accuracy, split
-from support.service.running_service import ENGINE, serving, wait_for
+from support.service.running_service import ENGINE, is_dead, serving, wait_for
 
 from worker.engine.decompose import FORMS
 
@@ -203,7 +203,7 @@ def test_a_killed_worker_is_replaced_and_its_job_is_done_once(service):
     ]
     worker.kill()
     wait_for(
-        lambda: not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE,
+        lambda: is_dead(engine),
         "the engine to die too",
     )
     service.end_lease(job["id"])

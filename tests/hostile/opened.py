@@ -6,12 +6,13 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 from corpus import Hostile, corpus
+from support.service.running_service import is_dead
 
 from app.storage.local import LocalStorage
 from convpress.limits import Limits
@@ -50,10 +51,11 @@ class World:
             for child in psutil.Process().children()
             if child.pid not in self.services
         ]
-        return [
-            *ours,
-            *(below for child in ours for below in child.children(recursive=True)),
-        ]
+        descendants = list(ours)
+        for child in ours:
+            with suppress(psutil.NoSuchProcess):
+                descendants += child.children(recursive=True)
+        return descendants
 
     def harm(self) -> list[str]:
         """Return the harm that was done to it, and undo it."""
@@ -74,10 +76,7 @@ class World:
             harm.append("another process was called")
         if Path("/tmp/evil").exists() or Path("/etc/evil").exists():
             harm.append("a name was followed")
-        left = [
-            process for process in self._descendants() if process.status() != "zombie"
-        ]
-        if left:
+        if not all(map(is_dead, self._descendants())):
             harm.append("a process was left")
         return harm
 

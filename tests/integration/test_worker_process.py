@@ -11,9 +11,8 @@ import time
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
-import psutil
 import pytest
-from support.service.running_service import wait_for
+from support.service.running_service import is_dead, wait_for
 from support.service.workplace import workplace_in
 
 
@@ -52,10 +51,6 @@ def staffed(request, tmp_path_factory):
         place.start()
         yield place
         assert [worker.poll() for worker in place.workers] == [None]
-
-
-def is_dead(process):
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_job_runs_within_a_second_of_its_ring(staffed):

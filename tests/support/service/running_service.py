@@ -77,8 +77,7 @@ class Service:
             child.suspend()
         except psutil.NoSuchProcess:
             return False
-        is_alive = child.is_running() and child.status() != psutil.STATUS_ZOMBIE
-        if self.job(job_id)["state"] == "running" and is_alive:
+        if self.job(job_id)["state"] == "running" and not is_dead(child):
             return True
         with suppress(psutil.NoSuchProcess):
             child.resume()
@@ -106,16 +105,25 @@ class Service:
         return [
             child
             for child in below
-            if module in (command := _command(child))
+            if module in (command := command_of(child))
             and launcher.__file__ not in command
         ]
 
 
-def _command(process: psutil.Process) -> list[str]:
+def command_of(process: psutil.Process) -> list[str]:
+    """The command of a process; empty if it has ended."""
     try:
         return process.cmdline()
     except psutil.NoSuchProcess:
         return []
+
+
+def is_dead(process: psutil.Process) -> bool:
+    """Whether a process has ended, also where it ends while that is asked for."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def wait_for(condition: Callable[[], Any], event: str, seconds: float = 600) -> Any:
