@@ -345,7 +345,7 @@ def get_settings() -> Settings:
 
 
 def faults(error: ValidationError) -> str:
-    """Return what is wrong with the settings, a line each, with the names of their variables."""
+    """Return the faults of the settings, one a line, each after the name of its variable."""
     lines = []
     for fault in error.errors():
         variables = [f"CONVPRESS_{name}".upper() for name in fault["loc"]]

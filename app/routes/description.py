@@ -1,5 +1,7 @@
 """openapi.json, with the address at which this service is reached."""
 
+from copy import deepcopy
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -15,21 +17,26 @@ def install(app: FastAPI) -> None:
         route for route in app.router.routes if getattr(route, "path", None) != address
     ]
 
+    @cache
+    def whole() -> dict[str, Any]:
+        return _completed(app.openapi())
+
     @app.get(address, include_in_schema=False)
     def describe(request: Request) -> dict[str, Any]:
         base = str(request.base_url).rstrip("/")
-        # FastAPI caches its description, which must not change.
-        description = app.openapi()
-        _complete(description)
+        # It is cached, and must not change.
+        description = whole()
         info = dict(description["info"])
         info["description"] = info["description"].replace(EXAMPLE_ADDRESS, base)
         return {**description, "info": info, "servers": [{"url": base}]}
 
 
-def _complete(description: dict[str, Any]) -> None:
-    """Give examples of jobs their members that are null, which FastAPI leaves out."""
+def _completed(description: dict[str, Any]) -> dict[str, Any]:
+    """Return a description whose examples of jobs have the null members that FastAPI leaves out."""
+    description = deepcopy(description)
     job = description["components"]["schemas"]["Job"]
     answers = description["paths"]["/advice"]["post"]["responses"]
     advice = answers["202"]["content"]["application/json"]
     for described in (job, advice):
         described["example"] = dict.fromkeys(job["required"]) | described["example"]
+    return description

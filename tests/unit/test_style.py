@@ -65,7 +65,7 @@ def test_lines_of_the_product_are_simple():
 
 
 def density(sources):
-    """Return how many statements and expressions a line of code holds on average."""
+    """Return the mean number of statements and expressions in a line of code."""
     nodes = lines = 0
     for source in sources:
         tree = ast.parse(source)

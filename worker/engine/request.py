@@ -76,7 +76,7 @@ class Request:
 
     @property
     def is_int8_alone(self) -> bool:
-        """Whether nothing is to be factored: int8 without budgets or a rank."""
+        """Whether layers go to int8 and none is factored: there is no budget and no rank."""
         has_goal = self.rank is not None or self.max_loss is not None
         return (
             self.precision == INT8 and not has_goal and not any(self.budgets.values())

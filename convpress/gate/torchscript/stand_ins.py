@@ -44,5 +44,5 @@ class Storage:
 
 
 def depth_of(value: Any) -> int:  # noqa: ANN401 - a stand-in
-    """Return how deep a value nests others; 0 for names, numbers and texts."""
+    """Return the depth of a value: 0 of names, numbers and texts, and one more a container."""
     return value.depth if isinstance(value, Container | Tuple) else 0

@@ -13,7 +13,7 @@ HOSTILE = "[red]conv[/red]\x1b]0;title\x07\n"
 
 
 def shown(*parts, width=160):
-    """Return what a terminal shows of these tables and texts."""
+    """Return the text that a terminal shows for these tables and texts."""
     console = Console(width=width, force_terminal=True, color_system=None)
     with console.capture() as capture:
         for part in parts:

@@ -41,7 +41,7 @@ class Metric(Protocol):
         ...
 
     def right(self, output: AnyArray, truth: AnyArray) -> RightOrWrong | None:
-        """Return which samples are right; None where the metric calls none right or wrong."""
+        """Return a mask of the samples that are right; None of a metric that has degrees."""
         ...
 
 
@@ -54,7 +54,7 @@ class TopOne:
         return np.array([np.sum(self.right(output, truth))], np.float64)
 
     def right(self, output: AnyArray, truth: AnyArray) -> RightOrWrong:
-        """Return which samples have the class of the label."""
+        """Return a mask of the samples that have the class of the label."""
         classes = output.reshape(len(output), -1)
         if np.issubdtype(output.dtype, np.floating):
             classes = classes.argmax(1)[:, None]

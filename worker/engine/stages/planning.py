@@ -268,22 +268,30 @@ def _chosen_with_int8(
         # weights in float take more bytes there than without int8
         error = priced.predicted_error(choice)
         try:
-            floats = choose(analysis, objective)
-            own_goal, floats = _fitted_to_file(
-                request, opened, analysis, objective, floats
-            )
+            own_goal, floats = _chosen_in_float(request, opened, analysis, objective)
         except Refusal:
             return goal, priced, choice, None
         if analysis.predicted_error(floats) < error:
             return own_goal, analysis, floats, None
         return goal, priced, choice, None
     try:
-        choice = choose(analysis, objective)
-        goal, choice = _fitted_to_file(request, opened, analysis, objective, choice)
+        goal, choice = _chosen_in_float(request, opened, analysis, objective)
     except Refusal:
         # the least of all choices is the one with int8, unless files are tiny
         raise unreachable from None
     return goal, analysis, choice, _IN_FLOAT_AFTER_ALL
+
+
+def _chosen_in_float(
+    request: Request, opened: OpenedModel, analysis: Analysis, objective: Objective
+) -> tuple[Goal, list[Candidate]]:
+    """Return the objective and the choice without int8.
+
+    Raises:
+        Refusal: `budget_unreachable`, `cost_table_invalid`.
+    """
+    choice = choose(analysis, objective)
+    return _fitted_to_file(request, opened, analysis, objective, choice)
 
 
 def _is_widened(analysis: Analysis, choice: Sequence[Candidate]) -> bool:

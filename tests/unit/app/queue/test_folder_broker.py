@@ -28,16 +28,17 @@ from app.queue.celery_client import celery_options; from app.settings import Set
 client = Celery(set_as_current=False)
 client.conf.update(celery_options(Settings(data_dir=Path(sys.argv[1]))))
 with client.connection_for_read() as connection:
-    waiting, taken = connection.SimpleQueue("convpress"), 0
+    waiting = connection.SimpleQueue("convpress")
+    count = 0
     while True:
         is_all_sent = Path(sys.argv[1], "all-sent").exists()
         try:
             waiting.get(timeout=0.5).ack()
-            taken += 1
+            count += 1
         except waiting.Empty:
             if is_all_sent:
                 break
-print(taken)
+print(count)
 """
 
 

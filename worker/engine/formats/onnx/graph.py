@@ -20,10 +20,26 @@ OWN_DOMAINS = ("", "ai.onnx")
 FLOATS = frozenset(
     {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 )
+"""The element types of weights."""
 
 QUANTISE, DEQUANTISE = "QuantizeLinear", "DequantizeLinear"
 """The operators between floats and scaled integers, of ONNX and of ONNX Runtime alike."""
-"""The element types of weights."""
+
+_RANDOM = frozenset(
+    {
+        "Bernoulli",
+        "Multinomial",
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+    }
+)
+
+
+def is_random(node: NodeProto) -> bool:
+    """Return whether a node, or one in its subgraphs, has another value in each run."""
+    return any(operator(inner) in _RANDOM for inner in all_nodes([node]))
 
 
 def own_opset(model: ModelProto) -> int:

@@ -18,8 +18,8 @@ from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper
 from worker.engine.formats.onnx.fallback import needed_values, runtime_function
 from worker.engine.formats.onnx.graph import (
     OWN_DOMAINS,
-    all_nodes,
     fresh_name,
+    is_random,
     names,
     operator,
     own_opset,
@@ -38,18 +38,6 @@ from worker.engine.numerics import device
 from worker.engine.program import NoProgramError, Norm, Program, Step
 
 _HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
-
-# These operators have another value in each run, and so are no constants.
-_RANDOM = frozenset(
-    {
-        "Bernoulli",
-        "Multinomial",
-        "RandomNormal",
-        "RandomNormalLike",
-        "RandomUniform",
-        "RandomUniformLike",
-    }
-)
 
 
 def read(
@@ -147,7 +135,7 @@ class _Reader:
         # A step whose operands are all constant is run once, here.
         step = self._torch_step(node) or self._runtime_step(node)
         depends_on_inputs = not all(self._is_constant(name) for name in step.takes)
-        if depends_on_inputs or _is_random(node):
+        if depends_on_inputs or is_random(node):
             self._steps.append(step)
             return
         operands = [self._constant(name) for name in step.takes]
@@ -317,11 +305,6 @@ class _Reader:
 def _to_float32(x: torch.Tensor) -> tuple[torch.Tensor]:
     """Widen a half-precision input."""
     return (x.float(),)
-
-
-def _is_random(node: NodeProto) -> bool:
-    """Return whether a node, or one in its subgraphs, has another value in each run."""
-    return any(operator(inner) in _RANDOM for inner in all_nodes([node]))
 
 
 def _needed(

@@ -33,8 +33,8 @@ def test_a_field_that_comes_once_may_not_come_twice():
 
 def test_messages_leave_out_numbers():
     reader = wire(b"\x08\x01\x12\x01a\x25" + bytes(4))
-    found = [field.number for field in reader.messages(reader.whole(), "it")]
-    assert found == [2]
+    numbers = [field.number for field in reader.messages(reader.whole(), "it")]
+    assert numbers == [2]
 
 
 def test_numbers_are_packed_or_alone_and_no_more_than_refute_the_limit():

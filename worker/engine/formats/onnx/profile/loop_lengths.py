@@ -15,6 +15,7 @@ from worker.engine.formats.onnx.constants import Constant
 from worker.engine.formats.onnx.graph import (
     fresh_name,
     input_name,
+    is_random,
     names,
     operator,
     own_opset,
@@ -32,16 +33,6 @@ MOST_RUNS = 2**16
 # Older operators cannot bound a limit.
 _FIRST_OPSET = 9
 _OF_A_SHAPE = ("Shape", "Size")
-_RANDOM = frozenset(
-    {
-        "Bernoulli",
-        "Multinomial",
-        "RandomNormal",
-        "RandomNormalLike",
-        "RandomUniform",
-        "RandomUniformLike",
-    }
-)
 
 
 def measure_lengths(
@@ -115,7 +106,7 @@ class _Values:
             # Inputs differ from call to call, and a body may read any value.
             if producer is None or any(subgraphs(producer)):
                 return False
-            if operator(producer) in _RANDOM:
+            if is_random(producer):
                 return False
             if operator(producer) not in _OF_A_SHAPE:
                 pending.update(producer.input)

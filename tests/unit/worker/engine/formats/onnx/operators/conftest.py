@@ -7,7 +7,7 @@ from worker.engine.formats.onnx.operators.operator import Operator
 
 @pytest.fixture
 def entry():
-    """Return what makes the torch function of a node of one operator, with its attributes."""
+    """Return a function from the attributes of a node to the torch function of its operator."""
 
     def entry(table, kind, *, opset=21, inputs=(), outputs=1, **attributes):
         operator = Operator(kind, opset, attributes, tuple(inputs), outputs, outputs)

@@ -8,7 +8,7 @@ from convpress.refusal import Code, Refusal
 from worker.engine.formats.onnx.runtime.session import message, refused, session
 
 FAILURE = (
-    "[ONNXRuntimeError] : 1 : FAIL : /work/onnxruntime_src/core/graph.cc:12 Node () \n"
+    "[ONNXRuntimeError] : 1 : FAIL : /build/onnxruntime_src/core/graph.cc:12 Node () \n"
     "has   no type"
 )
 
