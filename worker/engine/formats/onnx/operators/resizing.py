@@ -171,7 +171,8 @@ def _select(x: Tensor, axis: int, positions: Tensor) -> Tensor:
 def _positions(coordinates: str, old_size: int, new_size: int, factor: float) -> Tensor:
     """Return the position on the input's axis of each element of the output's.
 
-    They are in single precision, as in ONNX Runtime.
+    They are in single precision, as in ONNX Runtime. Half way between two elements the runtime's
+    last bit decides which of them is the nearest, unless the factor is a whole number or a half.
 
     >>> _positions("half_pixel", 2, 4, 2.0).tolist()
     [-0.25, 0.25, 0.75, 1.25]
@@ -181,16 +182,18 @@ def _positions(coordinates: str, old_size: int, new_size: int, factor: float) ->
     [0.0, 0.5, 1.0, 1.5]
     """
     new = torch.arange(new_size, dtype=torch.float32)
+    # Torch multiplies by the reciprocal of a scalar: that rounds twice.
+    factors = torch.full_like(new, factor)
     if coordinates == "align_corners":
         if new_size > 1:
             steps = new_size - 1
             return new * (old_size - 1) / steps
         return torch.zeros(1)
     if coordinates == "asymmetric":
-        return new / factor
+        return new / factors
     if coordinates == "pytorch_half_pixel" and new_size == 1:
         return torch.zeros(1)
-    old = (new + 0.5) / factor
+    old = (new + 0.5) / factors
     if coordinates == "half_pixel_symmetric":
         # The centre of the output is on that of the input.
         exact_size = torch.tensor(factor) * old_size
