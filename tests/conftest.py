@@ -6,6 +6,7 @@ untested unnoticed.
 
 import gc
 import importlib
+import logging
 import os
 import secrets
 import shutil
@@ -55,8 +56,18 @@ def pytest_collection_finish() -> None:
     if "torch" in sys.modules:
         # otherwise tracing imports it, and sympy, in the first test
         importlib.import_module("torch.distributed.tensor")
+        _let_torch_log_by_the_root()
     gc.collect()
     gc.freeze()
+
+
+def _let_torch_log_by_the_root() -> None:
+    """Let torch's loggers hand on what they log: pytest would attach itself to each of those that
+    do not, which is sixty, six times a test.
+    """
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.startswith("torch") and isinstance(logger, logging.Logger):
+            logger.propagate = True
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -32,12 +32,15 @@ QUICK = [
 COSTLY = [
     f"torchscript: source-of-{name}"
     for name in (
+        "assignments-in-a-row",
         "attributes-in-a-row",
         "branches-in-a-row",
+        "choices-in-a-row",
         "conjunctions-in-a-row",
         "endless-words",
         "indices-in-a-row",
         "methods-in-a-row",
+        "negations-in-a-row",
         "sums-over-lines",
     )
 ]
@@ -45,11 +48,16 @@ COSTLY += [
     "torchscript: constants-of-giant-number",
     "torchscript: pickle-of-endless-steps",
     "torchscript: archive-of-countless-members",
+    "torchscript: type-of-countless-fields",
     "torchscript: zip-bomb-of-many-files",
     "onnx: fields-without-number",
+    "onnx: nodes-without-number",
     "onnx: tensors-without-number",
+    "bundle: gzip-bomb",
+    "bundle: zip-bomb-of-a-model",
+    "pt2: bomb-of-a-program",
 ]
-"""Files that take the first wall seconds, as large as they may be."""
+"""Files that take the first wall longest, as large as they may be."""
 
 needs_sandbox = pytest.mark.skipif(
     launcher.landlock_version() < 4 or launcher.load_libseccomp() is None,
@@ -109,7 +117,7 @@ def test_the_first_wall_alone(tmp_path, file):
 
 
 @needs_sandbox
-@each(QUICK)
+@each(QUICK, slow=["torchscript: setstate-saves-a-file"])
 def test_the_second_wall_alone_stops_the_worst(file, around):
     assert walls.second(file, around).harm == []
 
@@ -151,7 +159,8 @@ def test_the_third_wall_alone(file, around):
         "torchscript: setstate-writes-a-mapped-file",
         "torchscript: setstate-saves-a-file",
         "program: calls-by-udp",
-    ]
+    ],
+    slow=["torchscript: setstate-saves-a-file"],
 )
 def test_the_harm_is_real_where_no_wall_stands(file, around):
     assert opened(file, around, seconds=120.0, landlock=False, seccomp=False).harm != []

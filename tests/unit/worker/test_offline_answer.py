@@ -35,7 +35,11 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
                 "input_shape": None,
             },
         ),
-        (["worker.cli", "inspect", "--json", str(MODELS / "plain.onnx")], None),
+        pytest.param(
+            ["worker.cli", "inspect", "--json", str(MODELS / "plain.onnx")],
+            None,
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["library", "command"],
 )

@@ -4,7 +4,7 @@ glibc takes arrays of up to 32 MB from heaps, which shrink at their ends alone: 
 between arrays stays with the process. So do pages of a mapped file, though they can be read again
 at any time.
 
-Sources: malloc_trim(3); mallopt(3) on M_MMAP_THRESHOLD; madvise(2).
+Sources: malloc_trim(3); mallopt(3) on M_MMAP_THRESHOLD; madvise(2); proc(5) on statm.
 """
 
 import ctypes
@@ -24,6 +24,12 @@ _mappings: WeakValueDictionary[tuple[int, int, int], mmap.mmap] = WeakValueDicti
 
 One mapping a file lets one call give back all its pages.
 """
+
+LEAST_GROWTH = 8 << 20
+"""The bytes by which a process has to grow before its heap is searched for free pages again."""
+
+_baseline = 0
+"""The fewest bytes in memory, without those of files, since the heap was last searched."""
 
 
 def mapped(
@@ -48,16 +54,29 @@ def mapped(
 def give_back() -> None:
     """Give back all pages of mapped files, and free pages of the heap if the C library is glibc.
 
-    It takes some milliseconds, and more where pages are needed again.
+    To search the heap takes some milliseconds, so it is left until the process has grown.
     """
+    global _baseline
     give_back_files()
-    if sys.platform == "linux":
-        # other C libraries do not have this function
-        with suppress(AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)
+    if sys.platform != "linux":
+        return
+    resident = _resident()
+    if resident < _baseline + LEAST_GROWTH:
+        _baseline = min(_baseline, resident)
+        return
+    # other C libraries do not have this function
+    with suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    _baseline = _resident()
 
 
 def give_back_files() -> None:
     """Give back all pages of mapped files. Values that were written to the arrays are lost."""
     for mapping in _mappings.values():
         mapping.madvise(mmap.MADV_DONTNEED)
+
+
+def _resident() -> int:
+    """Return the bytes of this process that are in memory, without those of files."""
+    _, resident, of_files, *_ = Path("/proc/self/statm").read_text().split()
+    return (int(resident) - int(of_files)) * mmap.PAGESIZE

@@ -40,8 +40,8 @@ def test_a_large_model_costs_little(tmp_path):
     weight = onnx.helper.make_tensor(
         "w",
         onnx.TensorProto.FLOAT,
-        [128, 1024, 512],
-        bytes(4 * 128 * 1024 * 512),
+        [64, 1024, 512],
+        bytes(4 * 64 * 1024 * 512),
         raw=True,
     )
     graph = onnx.helper.make_graph([], "large", [], [], [weight])

@@ -6,7 +6,18 @@ from typing import Any
 from torch._C import Block, Graph, Node, Value
 
 # Most nodes are of these kinds; to ask each of them for its blocks takes most of a walk.
-_WITHOUT_BLOCKS = ("aten::", "prim::Constant", "prim::GetAttr")
+_WITHOUT_BLOCKS = (
+    "aten::",
+    "prim::CallFunction",
+    "prim::CallMethod",
+    "prim::Constant",
+    "prim::GetAttr",
+    "prim::ListConstruct",
+    "prim::ListUnpack",
+    "prim::NumToTensor",
+    "prim::TupleConstruct",
+    "prim::TupleUnpack",
+)
 
 
 def nodes(block: Graph | Block) -> Iterator[Node]:

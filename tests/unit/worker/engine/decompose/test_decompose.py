@@ -94,7 +94,7 @@ def weight_of(chain, convolution):
     return run(bare, units).reshape(m, groups, -1).permute(1, 2, 0).numpy()
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(layer=layers(), known=st.booleans())
 def test_errors_are_those_of_the_layers_and_fall_with_the_rank(layer, known):
     convolution = layer.convolution

@@ -1,6 +1,7 @@
 """What is given back of memory, and that what is held stays."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -84,6 +85,19 @@ def test_free_memory_between_what_is_held_is_given_back():
     _, after = resident()
     assert before - after > 16 * MIB
     assert all((block == 1).all() for block in held)
+
+
+def test_a_heap_is_searched_again_once_the_process_has_grown(monkeypatch):
+    """What is in memory rises and falls; 8 MiB more than the least since the last search count."""
+    searches = []
+    library = SimpleNamespace(malloc_trim=searches.append)
+    monkeypatch.setattr("ctypes.CDLL", lambda _: library)
+    monkeypatch.setattr(memory, "_baseline", 0)
+    expected = {100: 1, 107: 1, 90: 1, 97: 1, 98: 2, 105: 2, 106: 3}
+    for mebibytes, number in expected.items():
+        monkeypatch.setattr(memory, "_resident", lambda size=mebibytes: size * MIB)
+        memory.give_back()
+        assert len(searches) == number
 
 
 def test_there_is_nothing_to_do_where_the_library_has_no_such_function(monkeypatch):

@@ -46,7 +46,12 @@ CASES = {
     "counting, decomposed": (Counting, images, True),
 }
 # Decomposed programs have the same few operators: `make test` takes one.
-SLOW = ("signals, decomposed", "counting, decomposed")
+SLOW = (
+    "images, decomposed",
+    "signals",
+    "signals, decomposed",
+    "counting, decomposed",
+)
 
 
 def outputs_of(module, tensors):
