@@ -22,11 +22,11 @@ from worker.engine.request import Request
 from worker.jobs import cost_tables
 from worker.sandbox import doctor, outputs
 from worker.sandbox import run as sandbox
-from worker.sandbox.account import Account
+from worker.sandbox.account_parser import Account
 from worker.sandbox.messages import Failed, MalformedOutput, Progress, Succeeded
 from worker.sandbox.run import ENGINE, Lost
 from worker.sandbox.scratch import scratch
-from worker.scored import Attempt, scored
+from worker.scored_compression import Attempt, scored
 from worker.scoring import FIELD, Scorer, parse_scorer
 
 _SECONDS = 24 * 3600.0

@@ -100,6 +100,7 @@ def show_job(
         and [fate(report.sites[place]) for place in sorted(layers.rows)],
         log=log,
         columns=report and layers and _layer_columns(report.sites, layers.rows),
+        layers_width=charts.LAYERS_WIDTH,
         layers_height=charts.LAYERS_HEIGHT,
     )
 

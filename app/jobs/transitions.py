@@ -1,7 +1,7 @@
 """State transitions of a job: a conditional UPDATE with its event and webhook delivery.
 
 All three are in one transaction. Nothing else writes `Job.state`. Each transition leaves an event;
-one that ends a job with a webhook leaves a delivery.
+one to a state in `EVENTS` leaves a delivery where the job has a webhook.
 """
 
 import uuid

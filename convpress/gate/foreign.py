@@ -1,4 +1,4 @@
-"""Files that people send instead of a model that we take: each by name, with what to send.
+"""Files of formats that we do not take: each kind by its name, with what to send instead.
 
 A line of a table is one kind: its name, the advice, and how its bytes or members are recognised.
 """

@@ -12,7 +12,7 @@ from convpress.formats import Format
 from convpress.limits import Limits
 from worker.sandbox import doctor, gate
 from worker.sandbox import run as sandbox
-from worker.sandbox.account import Account, largest_bytes, read
+from worker.sandbox.account_parser import Account, largest_bytes, read
 from worker.sandbox.messages import Failed, MalformedOutput, Succeeded
 
 # The gate needs a second for the largest model; this is for a busy machine.

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from support.engine.costs import cost_table
-from worker.engine.decompose.dac import dac
+from worker.engine.decompose.forms.dac import dac
 from worker.engine.model import Call, Site
 from worker.engine.numerics.convolution import Convolution
 from worker.engine.selection.analysis import Analysis

@@ -7,7 +7,7 @@ from rich.console import Console
 from convpress.report import Report
 from convpress.schemas import Job
 from support.service import fake_engine
-from worker.sandbox.account import read
+from worker.sandbox.account_parser import read
 
 HOSTILE = "[red]conv[/red]\x1b]0;title\x07\n"
 

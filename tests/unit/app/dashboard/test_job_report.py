@@ -9,7 +9,7 @@ from app.dashboard import job_report
 from app.dashboard.formatting import capital
 from app.dashboard.job import choices, frontier
 from convpress.report import Report, time_kept
-from worker.sandbox.account import read
+from worker.sandbox.account_parser import read
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from app.jobs import commands
 from app.storage import artifact_key, get_storage
 from convpress.report import Report
 from worker.jobs import results
-from worker.sandbox.account import read
+from worker.sandbox.account_parser import read
 
 PAGES = [
     "/",

@@ -7,7 +7,7 @@ from support.service import fake_engine
 
 from convpress.report import Report
 from worker.cli import tour
-from worker.sandbox.account import read
+from worker.sandbox.account_parser import read
 
 
 def rows(accuracy, **changes):

@@ -18,7 +18,7 @@ from convpress.report import Report
 from worker.engine.calibration.effort import Effort
 from worker.engine.pipeline import compress
 from worker.engine.request import Request
-from worker.sandbox.account import read
+from worker.sandbox.account_parser import read
 
 FILES = sorted(
     path.name for path in MODELS.glob("*.*") if path.suffix in (".onnx", ".pt")

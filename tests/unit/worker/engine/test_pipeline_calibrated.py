@@ -27,7 +27,7 @@ from worker.engine.selection.bound_budget import BoundBudget
 from worker.engine.selection.objective import Objective, choose
 from worker.engine.selection.replacements import factor, refit_replacements
 from worker.engine.stages import planning
-from worker.sandbox.account import read
+from worker.sandbox.account_parser import read
 
 KEEPS = (0.4, 0.3)  # at 0.5 hardly a point is lost either way
 

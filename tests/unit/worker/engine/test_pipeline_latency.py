@@ -12,7 +12,7 @@ from support.engine.costs import written as cost_table_in
 from convpress.refusal import Code, Refusal
 from convpress.report import Report
 from worker.engine.costs.processor import host_name
-from worker.sandbox.account import read
+from worker.sandbox.account_parser import read
 
 _GROUPED = ("depthwise", "ragged_depthwise", "strided_depthwise", "grouped")
 _KERNELS = ("1x1", "3x3", "1x3", "3x1", "7x7")

@@ -1,4 +1,4 @@
-"""Weights that operators multiply by which are no layers, such as an einsum.
+"""Weights of layers by which other operators multiply too, such as an einsum.
 
 A run does not tell these products from those of the layers of the same weight: both multiply by one
 tensor. So the layers stay as they are too.

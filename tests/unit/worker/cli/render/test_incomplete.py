@@ -7,7 +7,7 @@ from support.service.rendering import report, shown
 
 from convpress.report import Report
 from worker.cli import render
-from worker.sandbox.account import read
+from worker.sandbox.account_parser import read
 
 UNACCOUNTED = {"name": "fused", "operator": "acme::Mix", "reason": "no rule\x07"}
 

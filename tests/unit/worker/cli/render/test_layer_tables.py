@@ -8,7 +8,7 @@ from support.service.rendering import HOSTILE, report, shown
 from convpress.report import Report
 from worker.cli import render
 from worker.cli.render.layer_tables import Notes
-from worker.sandbox.account import read
+from worker.sandbox.account_parser import read
 
 
 def test_a_factored_convolution_is_shown_with_its_rank_and_its_error():

@@ -7,7 +7,7 @@ from support.service.rendering import HOSTILE, shown
 
 from convpress.report import Inspection
 from worker.cli import render
-from worker.sandbox.account import read
+from worker.sandbox.account_parser import read
 
 INSPECTION = {
     "format": "onnx",

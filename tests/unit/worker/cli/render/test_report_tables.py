@@ -7,7 +7,7 @@ from support.service.rendering import HOSTILE, report, shown
 
 from convpress.report import Report
 from worker.cli import render
-from worker.sandbox.account import read
+from worker.sandbox.account_parser import read
 
 
 def test_before_and_after_are_shown_with_what_is_kept():

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.engine.decompose import Target, randomized_range
-from worker.engine.decompose.low_rank import low_rank
+from worker.engine.decompose.forms.low_rank import low_rank
 from worker.engine.numerics.convolution import Convolution, Layer
 from worker.engine.numerics.moments import Moments, unknown
 

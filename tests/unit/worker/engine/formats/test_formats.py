@@ -22,7 +22,7 @@ from worker.engine.formats import ADAPTERS, load_runner
 from worker.engine.numerics.convolution import Convolution, Layer
 from worker.engine.pipeline import compress, inspect
 from worker.engine.request import Request
-from worker.sandbox.account import read
+from worker.sandbox.account_parser import read
 
 SHAPE = (16, 6, 6)
 

@@ -15,7 +15,7 @@ from support.engine.analyses import (
 
 from convpress import report as records
 from convpress.budgets import FLOPS
-from worker.engine.decompose.tucker2 import tucker2
+from worker.engine.decompose.forms.tucker2 import tucker2
 from worker.engine.report import outcome
 from worker.engine.selection.candidates import Candidate
 from worker.engine.selection.frontier import FrontierPoint

@@ -15,7 +15,7 @@ from worker.engine.formats import open_model
 from worker.engine.pipeline import compress
 from worker.engine.request import Request
 from worker.engine.selection import analysis_file
-from worker.sandbox.account import read
+from worker.sandbox.account_parser import read
 
 SHAPE = "1x1x16x16"
 

@@ -4,8 +4,8 @@ import pytest
 from support.engine.analyses import GEOMETRY, analysed
 from support.engine.costs import cost_table
 
-from worker.engine.decompose.spatial import spatial
-from worker.engine.decompose.tucker2 import tucker2
+from worker.engine.decompose.forms.spatial import spatial
+from worker.engine.decompose.forms.tucker2 import tucker2
 from worker.engine.selection.candidate_costs import cost_of_rank, original, with_time
 from worker.engine.selection.candidates import Candidate
 

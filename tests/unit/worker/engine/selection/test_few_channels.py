@@ -13,8 +13,8 @@ from convpress.budgets import FLOPS
 from convpress.refusal import Refusal
 from worker.engine import pipeline
 from worker.engine.decompose import FORMS
-from worker.engine.decompose.dac import dac
-from worker.engine.decompose.spatial import spatial
+from worker.engine.decompose.forms.dac import dac
+from worker.engine.decompose.forms.spatial import spatial
 from worker.engine.model import Call, Site
 from worker.engine.numerics.convolution import Convolution, Layer
 from worker.engine.request import Request

@@ -6,7 +6,7 @@ import pytest
 from support.onnx.text import written
 
 from convpress.budgets import BYTES, FLOPS
-from worker.engine.decompose.spatial import spatial
+from worker.engine.decompose.forms.spatial import spatial
 from worker.engine.formats import open_model
 from worker.engine.model import OpenedModel
 from worker.engine.selection.bound_budget import BoundBudget

@@ -17,7 +17,7 @@ from support.engine.analyses import (
 
 from convpress.budgets import FLOPS, LATENCY
 from convpress.refusal import Code, Refusal
-from worker.engine.decompose.spatial import spatial
+from worker.engine.decompose.forms.spatial import spatial
 from worker.engine.formats.adapter import Int8Losses, Int8Writer
 from worker.engine.model import CostProfile, TensorSpec
 from worker.engine.request import Request

@@ -11,7 +11,7 @@ from convpress.phases import PHASES
 from convpress.report import Calibration, Report
 from convpress.shapes import parse_input_shape
 from worker.engine.formats import open_model
-from worker.sandbox.account import read
+from worker.sandbox.account_parser import read
 
 NOT_ASKED_FOR = "the request turns it off"
 TOP_FIELDS = {

@@ -1,4 +1,4 @@
-"""ONNX's own operators with multiply-accumulates that are no layers.
+"""Operators of ONNX, and of its domains beside, with multiply-accumulates that are no layers.
 
 Counted: one multiply-accumulate per element of a product's output and element that is summed over.
 Not counted: biases, activations, masks, peepholes.

@@ -18,7 +18,7 @@ from worker.engine.calibration.inputs.samples_file import read_samples
 from worker.engine.model import TensorSpec
 from worker.engine.pipeline import compress
 from worker.engine.request import Request
-from worker.sandbox.account import read
+from worker.sandbox.account_parser import read
 
 IMAGE = TensorSpec("x", "float32", (None, 3, 8, 8))
 BYTES = TensorSpec("x", "uint8", (None, 3, 8, 8))

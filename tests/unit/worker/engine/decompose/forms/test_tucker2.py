@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from worker.engine.decompose.forms.tucker2 import tucker2, why_not_tucker2
 from worker.engine.decompose.target import Target
-from worker.engine.decompose.tucker2 import tucker2, why_not_tucker2
 from worker.engine.numerics.convolution import Convolution, Layer, chain_macs
 from worker.engine.numerics.moments import unknown
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from worker.engine.decompose.applicability import depthwise
 from worker.engine.decompose.base import Factorisation
 from worker.engine.decompose.block_partition import BlockPartition, channel_blocks
-from worker.engine.decompose.grouped import Grouped
+from worker.engine.decompose.forms.grouped import Grouped
 from worker.engine.decompose.target import Target
 from worker.engine.decompose.two_layers import TwoLayers, pointwise
 from worker.engine.numerics.convolution import Convolution

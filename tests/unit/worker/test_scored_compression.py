@@ -9,7 +9,7 @@ from support.service.fake_engine import REPORT
 from convpress.refusal import Code, Refusal
 from convpress.report import Report
 from worker.engine.request import Request
-from worker.scored import Attempt, scored
+from worker.scored_compression import Attempt, scored
 from worker.scoring import Scorer
 
 

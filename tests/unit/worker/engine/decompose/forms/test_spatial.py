@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from worker.engine.decompose.spatial import spatial, why_not_spatial
+from worker.engine.decompose.forms.spatial import spatial, why_not_spatial
 from worker.engine.decompose.target import Target
 from worker.engine.numerics.convolution import Convolution, Layer, chain_macs
 from worker.engine.numerics.moments import unknown

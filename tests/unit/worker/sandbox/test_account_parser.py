@@ -9,8 +9,8 @@ from support.service.fake_engine import COST, REPORT
 
 from convpress.limits import Limits
 from convpress.report import Inspection, Report
-from worker.sandbox import account
-from worker.sandbox.account import largest_bytes, read
+from worker.sandbox import account_parser
+from worker.sandbox.account_parser import largest_bytes, read
 from worker.sandbox.messages import MalformedOutput
 
 SITE = REPORT["sites"][0]
@@ -55,9 +55,9 @@ HOSTILE = {
 
 MEASURE = """
 import resource, time
-from test_account import HOSTILE
+from test_account_parser import HOSTILE
 from convpress.report import Inspection, Report
-from worker.sandbox.account import read
+from worker.sandbox.account_parser import read
 from worker.sandbox.messages import MalformedOutput
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -138,7 +138,7 @@ def test_an_inspection_is_read_in_the_same_way():
 
 
 def test_the_walk_ends_at_numbers():
-    account._require_bounded({"a": [1, 2.5, None, True]}, Limits())
+    account_parser._require_bounded({"a": [1, 2.5, None, True]}, Limits())
 
 
 def without(name):

@@ -1,6 +1,7 @@
-"""Compression that a command of the user measures, and the search for the cheapest that keeps it.
+"""Compression whose artifacts are scored by a command of the user.
 
-The command runs between the runs of the engine, since the sandbox lets it start no programs.
+The search for the cheapest artifact that keeps the promised score is here too. The command runs
+between the runs of the engine, since the sandbox lets it start no programs.
 """
 
 import json

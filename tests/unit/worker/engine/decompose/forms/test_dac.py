@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import conv2d
 
 from worker.engine.decompose import Target
-from worker.engine.decompose.dac import dac, why_not_dac
+from worker.engine.decompose.forms.dac import dac, why_not_dac
 from worker.engine.numerics.convolution import Convolution, Layer, chain_macs
 from worker.engine.numerics.moments import unknown
 
