@@ -100,7 +100,10 @@ def test_calibrated_models_lose_fewer_points_than_those_compressed_by_their_weig
     assert calibrated.sum() < 0.6 * by_weights.sum()
 
 
-@pytest.mark.parametrize("name", ["plain.onnx", "batchnorm.traced.pt"])
+@pytest.mark.parametrize(
+    "name",
+    ["plain.onnx", pytest.param("batchnorm.traced.pt", marks=pytest.mark.slow)],
+)
 def test_sites_are_weighed_each_for_itself(monkeypatch, name):
     calibrate_little(monkeypatch)
     weights = analysed(MODELS / name, "synthetic")[1].weights

@@ -150,7 +150,12 @@ def test_images_of_a_large_model_without_a_head_are_made_small_enough_to_distil(
 
 @pytest.mark.parametrize(
     ("shape", "channels"),
-    [((1, 3), 3), ((1, 3, 20), 3), ((1, 3, 1, 9), 3), ((1, 2, 5, 6, 7), 2)],
+    [
+        ((1, 3), 3),
+        ((1, 3, 20), 3),
+        pytest.param((1, 3, 1, 9), 3, marks=pytest.mark.slow),
+        pytest.param((1, 2, 5, 6, 7), 2, marks=pytest.mark.slow),
+    ],
     ids=str,
 )
 def test_vectors_signals_and_volumes_are_served_alike(shape, channels):

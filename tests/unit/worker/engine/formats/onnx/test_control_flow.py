@@ -91,7 +91,11 @@ def test_every_execution_path_keeps_the_budget(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("mode", "measured"), [(1, {"first", "second"}), (7, {"third", "fourth"})]
+    ("mode", "measured"),
+    [
+        (1, {"first", "second"}),
+        pytest.param(7, {"third", "fourth"}, marks=pytest.mark.slow),
+    ],
 )
 def test_calibration_follows_the_branch_that_is_taken_and_the_others_are_replaced_too(
     tmp_path, monkeypatch, mode, measured

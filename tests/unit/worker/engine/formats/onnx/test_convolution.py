@@ -109,7 +109,7 @@ def folder(tmp_path_factory):
     ids=["itself", "split", *FORMS],
 )
 @given(case=convolutions(), constant_nodes=st.booleans())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_what_equals_a_convolution_gives_its_outputs(
     folder, make, case, constant_nodes
 ):

@@ -44,7 +44,7 @@ def test_a_block_has_a_path_over_activations_and_padding(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".pt", ".pt2"])
-@pytest.mark.parametrize("norms", [True, False])
+@pytest.mark.parametrize("norms", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_every_format_finds_the_paths_of_a_network(tmp_path, suffix, norms):
     ways = list(paths(saved(tmp_path, suffix, norms=norms)).values())
     assert len(ways) == 3
