@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx
 from onnx import TensorProto, helper
-from torchscript_files import archive, plain
+from support.torchscript.tampering import archive, plain
 
 from convpress.gate.protobuf import write_varint
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from onnx_files import onnx_model
 from support.service.fake_engine import REPORT
-from torchscript_files import with_code
+from support.torchscript.tampering import with_code
 
 PORT = 9
 """Where programs call on this machine, by TCP and by UDP."""

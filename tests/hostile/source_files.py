@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from torchscript_files import with_code
+from support.torchscript.tampering import with_code
 
-MODULE = "__torch__.torchscript_files"
+MODULE = "__torch__.support.torchscript.tampering"
 
 CHAINS = {
     "attributes-in-a-row": "y = x" + ".mT" * 200_000,

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator
 
-from torchscript_files import Plain, archive, members_of, plain, with_code
+from support.torchscript.tampering import Plain, archive, members_of, plain, with_code
 
 File = tuple[str, bytes | Callable[[], bytes], bool]
-MODULE = "__torch__.torchscript_files"
+MODULE = "__torch__.support.torchscript.tampering"
 
 
 def types() -> Iterator[File]:
@@ -86,7 +86,7 @@ def _modules() -> Iterator[File]:
     yield "module-that-holds-itself", archive(plain(**{"data.pkl": within})), True
     for what, content in {
         "a-number": b"\x80\x02K\x01.",
-        "a-class": b"\x80\x02c__torch__.torchscript_files\nPlain\n.",
+        "a-class": b"\x80\x02c__torch__.support.torchscript.tampering\nPlain\n.",
         "an-unknown-class": b"\x80\x02c__torch__.evil\nX\n)\x81}b.",
     }.items():
         yield f"module-that-is-{what}", archive(plain(**{"data.pkl": content})), False
