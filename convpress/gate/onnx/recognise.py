@@ -33,7 +33,7 @@ def _is_bundle(file: Container) -> bool:
     if file.members is None:
         return bundle.kind_of(file.path) == "tar"
     # A pickle archive stays one, whatever lies beside the pickle.
-    if "data.pkl" in file.inner_members:
+    if file.has_inner("data.pkl"):
         return False
     return any(name.endswith(bundle.SUFFIX) for name in file.members)
 
