@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
-from convpress.gate import protobuf
+from convpress.gate import mapped
 from convpress.gate.container import Container
 from convpress.gate.protobuf import DELIMITED, VARINT, Field, MalformedMessage
 
@@ -75,7 +75,7 @@ def _fields(file: Container, start: int, end: int) -> list[Field]:
     """Return the first fields of a message; none where it is none."""
     fields: list[Field] = []
     try:
-        for field in protobuf.fields(file.content, start, end):
+        for field in mapped.fields(file.content, start, end):
             fields.append(field)
             if len(fields) == _MOST_FIELDS:
                 break
