@@ -217,6 +217,10 @@ def document(
     return {name: value for name, value in complete.items() if value is not None}
 
 
+DATABASE_ERRORS = (OperationalError, InterfaceError, PoolTimeoutError)
+"""What a database raises that does not answer; others of SQLAlchemy are faults of this code."""
+
+
 def respond(
     request: Request,
     members: Mapping[str, Any],
@@ -249,9 +253,8 @@ def install(app: "FastAPI", page: ProblemPage | None = None) -> None:
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(OSError, _system)
-    # Other errors of SQLAlchemy are faults of this code, not of the database.
-    for error in (OperationalError, InterfaceError, PoolTimeoutError):
-        app.add_exception_handler(error, _database)
+    for error in DATABASE_ERRORS:
+        app.add_exception_handler(error, answer_database)
 
 
 def _problem(request: Request, error: Exception) -> Response:
@@ -346,7 +349,8 @@ def _is_data_folder_gone(error: Exception) -> bool:
     return False
 
 
-def _database(request: Request, error: Exception) -> Response:
+def answer_database(request: Request, error: Exception) -> Response:
+    """Answer where the database does not: with `database_unavailable`, or for a full disk."""
     cause = getattr(error, "orig", None)
     sqlite_code = getattr(cause, "sqlite_errorcode", None)
     if isinstance(cause, sqlite3.Error) and sqlite_code == sqlite3.SQLITE_FULL:

@@ -21,4 +21,5 @@ EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
 CMD ["uvicorn", "--factory", "app.main:create_app", "--host", "0.0.0.0", "--port", "8000", "--no-server-header", "--no-access-log", \
-     "--no-proxy-headers", "--http", "h11", "--timeout-graceful-shutdown", "5"]
+     "--no-proxy-headers", "--http", "h11", "--h11-max-incomplete-event-size", "65536", \
+     "--timeout-graceful-shutdown", "5"]

@@ -15,7 +15,7 @@ from app.auth.cookie import read_key, remove_cookies
 from app.auth.key_uses import KeyUses
 from app.auth.keys import Caller
 from app.db.session import transaction
-from app.errors import Problem, respond
+from app.errors import DATABASE_ERRORS, Problem, answer_database, respond
 from app.http import origin
 from app.identity import acting_for
 from app.settings import Settings, get_settings
@@ -57,6 +57,11 @@ class Authentication:
             caller = await _authenticate(scope, get_settings())
         except Problem as problem:
             refusal = respond(Request(scope), problem.members, headers=problem.headers)
+            await refusal(scope, receive, send)
+            return
+        except DATABASE_ERRORS as error:
+            # Handlers of the application see only what routes raise.
+            refusal = answer_database(Request(scope), error)
             await refusal(scope, receive, send)
             return
         remove_cookies(scope)

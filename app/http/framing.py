@@ -11,8 +11,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.errors import Problem, respond
 
 MOST_HEADER_BYTES = 64 * 1024
-"""The largest request line with headers. h11 ends an unfinished one above it, but accepts one that
-arrives complete in one read, of up to 256 KiB."""
+"""The largest request line with headers. h11 ends an unfinished one above it, where the server
+has the same limit (`--h11-max-incomplete-event-size`), but accepts one that arrives complete in one
+read, of up to 256 KiB."""
 
 _CLOSE = {"Connection": "close"}
 

@@ -93,7 +93,7 @@ def _is_plain(url: httpx.URL) -> bool:
     if url.scheme not in ("http", "https") or url.userinfo or url.fragment:
         return False
     # httpx accepts any number as a port.
-    is_port = 0 < (url.port or 80) < 2**16
+    is_port = url.port is None or 0 < url.port < 2**16
     return is_port and _HOST.fullmatch(url.raw_host.decode()) is not None
 
 

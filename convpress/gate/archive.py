@@ -15,6 +15,7 @@ import zlib
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from convpress.gate.mapped import EVERY, forget
 from convpress.gate.refusals import damaged, over_limit, unsafe
 from convpress.limits import Limits
 
@@ -97,7 +98,7 @@ def members(
             f"the archive's members are in {len(folders)} folders instead of one",
             "one folder",
         )
-    accepted = []
+    accepted: list[Member] = []
     position = 0
     # In the order of their bytes, whatever the order of the directory is.
     for info in sorted(directory, key=lambda info: info.header_offset):
@@ -106,6 +107,8 @@ def members(
                 f"member {_shown(info)} begins at byte {info.header_offset}, the one before ends "
                 f"at {position}"
             )
+        if len(accepted) % EVERY == 0:
+            forget(content)
         member, position = _member(content, info, directory_start, limits)
         accepted.append(member)
     if position != directory_start:

@@ -58,7 +58,7 @@ DAMAGED = (
 """What zipfile raises for a member whose bytes cannot be inflated."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Member:
     """A file in the archive; `start` is the offset of its bytes, None where it is compressed."""
 

@@ -18,3 +18,7 @@ class Container:
         """The names of a zip archive's members below their first folder."""
         # torch.jit.save names the first folder after the file, so it says nothing.
         return frozenset(name.partition("/")[2] for name in self.members or ())
+
+    def has_inner(self, name: str) -> bool:
+        """Tell whether a member has this name below its folder, without a copy of all names."""
+        return any(member.partition("/")[2] == name for member in self.members or ())

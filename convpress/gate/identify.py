@@ -35,10 +35,7 @@ def identify(path: Path) -> Format:
         # No format begins like a pickle, and none may: pickles are never opened.
         if magic.startswith(_PICKLE_MAGIC):
             raise _refusal(Code.MODEL_PICKLED, _EXPORT_INSTEAD, "a pickle")
-        members = None
-        if magic == ZIP_MAGIC:
-            infos, _ = read_directory(path)
-            members = tuple(info.filename for info in infos)
+        members = _names(path) if magic == ZIP_MAGIC else None
         container = Container(path, content, members)
         for name, gate in GATES.items():
             if gate.recognise(container):
@@ -47,6 +44,12 @@ def identify(path: Path) -> Format:
         if "data.pkl" not in container.inner_members:
             foreign.refuse_archive(container)
         raise _unrecognised(container)
+
+
+def _names(path: Path) -> tuple[str, ...]:
+    """Return the names in a zip archive, and keep nothing else of its directory in memory."""
+    infos, _ = read_directory(path)
+    return tuple(info.filename for info in infos)
 
 
 def _unrecognised(container: Container) -> Refusal:

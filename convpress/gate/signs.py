@@ -3,13 +3,17 @@
 import codecs
 import re
 import struct
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 
-from convpress.gate import protobuf
+from convpress.gate import mapped
 from convpress.gate.container import Container
 from convpress.gate.protobuf import DELIMITED, VARINT, Field, MalformedMessage
 
 _HEAD_BYTES = 4096
+# Names of an archive that are looked at, in characters: each pattern walks over all of them.
+_MOST_NAMES = 256 * 1024
 # Top-level fields of a message that are looked at.
 _MOST_FIELDS = 1000
 # The fields of Core ML's kinds of models, all in one range; ONNX has none of these.
@@ -37,10 +41,16 @@ def has(*patterns: str) -> Callable[[Container], bool]:
     compiled = [re.compile(rf"(.*/)?({pattern})") for pattern in patterns]
 
     def recognise(file: Container) -> bool:
-        names = file.members or ()
+        names = _bounded(file.members or ())
         return all(any(map(pattern.fullmatch, names)) for pattern in compiled)
 
     return recognise
+
+
+def _bounded(names: Sequence[str]) -> Sequence[str]:
+    """Return the first names, up to a number of characters; those of known kinds have far fewer."""
+    lengths = accumulate(len(name) for name in names)
+    return names[: bisect_right(list(lengths), _MOST_NAMES)]
 
 
 def is_safetensors(file: Container) -> bool:
@@ -65,7 +75,7 @@ def _fields(file: Container, start: int, end: int) -> list[Field]:
     """Return the first fields of a message; none where it is none."""
     fields: list[Field] = []
     try:
-        for field in protobuf.fields(file.content, start, end):
+        for field in mapped.fields(file.content, start, end):
             fields.append(field)
             if len(fields) == _MOST_FIELDS:
                 break

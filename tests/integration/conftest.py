@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from support.service.databases import put_migrated_database
 
 from app.db.models import Job
+from app.http.framing import MOST_HEADER_BYTES
 from app.storage.local import LocalStorage
 
 ONNX = bytes([0x08, 0x0A, 0x3A, 0x00])
@@ -124,6 +125,8 @@ def serve_api(data_dir: Path, **settings: str) -> Iterator[Api]:
         "app.main:create_app",
         "--http",
         "h11",
+        "--h11-max-incomplete-event-size",
+        str(MOST_HEADER_BYTES),
         "--port",
         str(port),
     ]

@@ -2,6 +2,7 @@
 
 import re
 import socket
+import time
 
 import pytest
 
@@ -15,14 +16,15 @@ AMBIGUOUS = {
 }
 
 
-def talk(api, pieces):
-    """Send pieces of a request; return all that the service answers until it hangs up."""
+def talk(api, pieces, pause=0.0):
+    """Send pieces of a request, a pause after each; return all answers until it hangs up."""
     address = api.http.base_url.host, api.http.base_url.port
     answer = b""
     with socket.create_connection(address, timeout=60) as connection:
         try:
             for piece in pieces:
                 connection.sendall(piece)
+                time.sleep(pause)
             while received := connection.recv(65536):
                 answer += received
         except ConnectionError:
@@ -98,3 +100,11 @@ def test_a_long_address_counts(api):
 def test_headers_up_to_the_limit_are_served(api):
     request = (head("Connection: close") + long_headers(60_000) + "\r\n").encode()
     assert statuses(talk(api, [request])) == [200]
+
+
+def test_headers_up_to_the_limit_may_come_in_pieces(api):
+    request = (head("Connection: close") + long_headers(60_000) + "\r\n").encode()
+    pieces = [
+        request[start : start + 10_000] for start in range(0, len(request), 10_000)
+    ]
+    assert statuses(talk(api, pieces, pause=0.02)) == [200]

@@ -23,10 +23,10 @@ LONGEST_WAIT = 5.0
 
 
 def directory(entries, name_bytes):
-    """A zip archive of a directory alone, whose entries have names of some length."""
+    """A zip archive of a directory alone, whose entries have names of some length of a bundle."""
     listed = b"".join(
         struct.pack("<4s24xHHH12x", b"PK\x01\x02", name_bytes, 0, 0)
-        + f"m/{number}".encode().ljust(name_bytes, b"x")
+        + f"m/{number:x>{name_bytes - 7}}.onnx".encode()
         for number in range(entries)
     )
     count = min(entries, 0xFFFF)

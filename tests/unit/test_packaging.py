@@ -14,6 +14,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from app.http.framing import MOST_HEADER_BYTES
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -223,7 +224,8 @@ def test_images_do_not_run_as_root(name):
 
 
 def test_api_image_bounds_headers():
-    assert '"--http", "h11"' in DOCKERFILES["api"]
+    bound = f'"--http", "h11", "--h11-max-incomplete-event-size", "{MOST_HEADER_BYTES}"'
+    assert bound in DOCKERFILES["api"]
 
 
 @pytest.mark.parametrize("name", DOCKERFILES)

@@ -16,6 +16,7 @@ import structlog
 import uvicorn
 
 from app.db.migrations import migrate
+from app.http.framing import MOST_HEADER_BYTES
 from app.http.origin import is_loopback
 from app.logging import configure_logging
 from app.settings import Settings
@@ -65,9 +66,10 @@ def serve(settings: Settings) -> None:
             config = uvicorn.Config(
                 "app.main:create_app",
                 factory=True,
-                # h11 ends headers beyond 64 KiB; httptools holds them all before any key is
-                # checked.
+                # h11 ends headers beyond a limit, by default 16 KiB; httptools holds them all
+                # before any key is checked.
                 http="h11",
+                h11_max_incomplete_event_size=MOST_HEADER_BYTES,
                 log_config=None,
                 access_log=False,
                 # app.main trusts the headers of configured proxies alone.

@@ -1,8 +1,12 @@
 """The input files of a job: fetched from the store for its child process."""
 
+import hashlib
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import structlog
 
 from app.db.models import Job
 from app.settings import Settings
@@ -11,6 +15,8 @@ from convpress.formats import FORMATS, Format
 from convpress.refusal import Code, Refusal
 from worker.jobs import analysis_cache, cost_tables
 from worker.jobs.cost_tables import Table
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,23 +52,25 @@ def fetch_inputs(
     `read_only` says that the child cannot write there.
 
     Raises:
-        InputGone: the store has lost an upload.
+        InputGone: the store has lost an upload, or has other bytes in its place.
         StorageUnavailable: the store did not answer.
         OSError: the disk is full.
     """
     model = folder / f"model{FORMATS[model_format].suffix}"
-    if not _fetch(model_key(job.model_sha256), model, read_only=read_only):
+    if not _fetch_upload(model_key, job.model_sha256, model, read_only=read_only):
         raise InputGone(_model_gone(job.model_sha256))
     samples = None
     if job.samples_sha256 is not None:
         samples = folder / "samples"
-        if not _fetch(samples_key(job.samples_sha256), samples, read_only=read_only):
+        if not _fetch_upload(
+            samples_key, job.samples_sha256, samples, read_only=read_only
+        ):
             raise InputGone(_samples_gone(job.samples_sha256))
     evaluation = None
     if job.evaluation_sha256 is not None:
         evaluation = folder / "evaluation"
-        if not _fetch(
-            evaluation_key(job.evaluation_sha256), evaluation, read_only=read_only
+        if not _fetch_upload(
+            evaluation_key, job.evaluation_sha256, evaluation, read_only=read_only
         ):
             raise InputGone(_evaluation_gone(job.evaluation_sha256))
     costs = _copy_costs(job, model_format, folder, settings)
@@ -86,6 +94,23 @@ def _copy_costs(
     return replace(table, path=copy)
 
 
+def _fetch_upload(
+    key_of: Callable[[str], str], sha256: str, target: Path, *, read_only: bool
+) -> bool:
+    """Fetch an upload, and return whether the store has it as it was sent.
+
+    The disk may have changed it: an artifact would be that of another model, and nobody would know.
+    """
+    key = key_of(sha256)
+    if not _fetch(key, target, read_only=read_only):
+        return False
+    with target.open("rb") as file:
+        is_whole = hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    if not is_whole:
+        log.error("a stored file is damaged", key=key, sha256=sha256)
+    return is_whole
+
+
 def _fetch(key: str, target: Path, *, read_only: bool) -> bool:
     """Fetch a file from the store, and return whether the store has it."""
     try:
@@ -102,17 +127,17 @@ def _fetch(key: str, target: Path, *, read_only: bool) -> bool:
 
 
 def _model_gone(sha256: str) -> Refusal:
-    detail = "the store no longer has the model of this job; upload it again"
+    detail = "the store no longer has the model of this job as sent; upload it again"
     return Refusal(Code.MODEL_GONE, detail, field="model", got=f"SHA-256 {sha256}")
 
 
 def _samples_gone(sha256: str) -> Refusal:
-    detail = "the store no longer has the samples of this job; post them again"
+    detail = "the store no longer has the samples of this job as sent; post them again"
     return Refusal(Code.SAMPLES_GONE, detail, field="samples", got=f"SHA-256 {sha256}")
 
 
 def _evaluation_gone(sha256: str) -> Refusal:
-    detail = "the store no longer has the evaluation of this job; post it again"
+    detail = "the store no longer has the evaluation of this job as sent; post it again"
     return Refusal(
         Code.EVALUATION_GONE, detail, field="evaluation", got=f"SHA-256 {sha256}"
     )

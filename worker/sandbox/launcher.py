@@ -232,22 +232,25 @@ def _restrict_files(libc: ctypes.CDLL, sandbox: dict[str, Any]) -> None:
     )
     for paths, granted in grants:
         for path in paths:
-            _allow(libc, ruleset, path, granted & rights)
+            if not _allow(libc, ruleset, path, granted & rights) and granted == _WRITE:
+                # Its own folder was moved away just now: it could write to no other.
+                raise FileNotFoundError(path)
     _checked(libc.syscall(_RESTRICT_SELF, ruleset, 0), "Landlock")
     os.close(ruleset)
 
 
-def _allow(libc: ctypes.CDLL, ruleset: int, path: str, rights: int) -> None:
-    """Allow the rights below a path; a path that does not exist needs none."""
+def _allow(libc: ctypes.CDLL, ruleset: int, path: str, rights: int) -> bool:
+    """Allow the rights below a path, and tell whether it exists."""
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except FileNotFoundError:
-        return
+        return False
     if not os.path.isdir(path):  # noqa: PTH112 - pathlib would double the time to start
         rights &= _FILE_RIGHTS
     rule = struct.pack("=Qi", rights, descriptor)
     _checked(libc.syscall(_ADD_RULE, ruleset, 1, rule, 0), f"Landlock: {path}")
     os.close(descriptor)
+    return True
 
 
 class _Compare(ctypes.Structure):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from convpress.gate import protobuf
-from convpress.gate.mapped import mapped
+from convpress.gate.mapped import fields, mapped
 from convpress.gate.open_sizes import Sizes, unstated
 from convpress.gate.protobuf import DELIMITED, VARINT, Field
 
@@ -110,7 +110,7 @@ class _Header:
     def _fields(self, message: Field) -> Iterator[Field]:
         if message.wire_type != DELIMITED:
             raise _Unknown
-        for field in protobuf.fields(self._content, message.value, message.end):
+        for field in fields(self._content, message.value, message.end):
             self._walked += 1
             if self._walked > _MOST_FIELDS:
                 raise _Unknown
@@ -118,11 +118,11 @@ class _Header:
 
     def _optional(self, message: Field, number: int) -> Field | None:
         """Return a message's only field of a number, None where it has none."""
-        fields = [field for field in self._fields(message) if field.number == number]
+        matching = [field for field in self._fields(message) if field.number == number]
         # parsers merge repeated ones
-        if len(fields) > 1:
+        if len(matching) > 1:
             raise _Unknown
-        return fields[0] if fields else None
+        return matching[0] if matching else None
 
     def _only(self, message: Field, number: int) -> Field:
         field = self._optional(message, number)

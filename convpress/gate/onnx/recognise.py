@@ -3,6 +3,7 @@
 from convpress.formats import EXPECTED, FIELD
 from convpress.gate import bundle, protobuf
 from convpress.gate.container import Container
+from convpress.gate.mapped import fields
 from convpress.refusal import Code, Refusal
 
 # Fields of a ModelProto itself: opsets, metadata, local functions.
@@ -33,7 +34,7 @@ def _is_bundle(file: Container) -> bool:
     if file.members is None:
         return bundle.kind_of(file.path) == "tar"
     # A pickle archive stays one, whatever lies beside the pickle.
-    if "data.pkl" in file.inner_members:
+    if file.has_inner("data.pkl"):
         return False
     return any(name.endswith(bundle.SUFFIX) for name in file.members)
 
@@ -44,7 +45,7 @@ def _is_message(content: memoryview) -> bool:
     numbers: set[int] = set()
     problem = None
     try:
-        for count, field in enumerate(protobuf.fields(content, 0, size)):
+        for count, field in enumerate(fields(content, 0, size)):
             is_bounded = count < _MOST_FIELDS
             numbers.add(field.number if is_bounded else _NO_FIELD)
             if not numbers <= _MODEL_FIELDS:

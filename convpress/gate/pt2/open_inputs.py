@@ -5,6 +5,7 @@ Whatever cannot be known within bounds is left to the engine, and so is what the
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from convpress.gate import archive
@@ -17,8 +18,10 @@ from convpress.gate.zip_directory import read_directory
 from convpress.limits import Limits
 from convpress.refusal import Refusal
 
-# A larger program would take the API too long.
-_LARGEST_BYTES = 4 * 1024**2
+# A larger program would take the API too long, and more memory than it has: a value takes up to
+# some two hundred bytes. A program of 700 nodes has 100,000.
+_LARGEST_BYTES = 2 * 1024**2
+_LIMITS = replace(Limits(), json_values=100_000)
 _SYMBOL = re.compile(rf"Symbol\('({SYMBOL.pattern})'[a-zA-Z=, ]*\)|({SYMBOL.pattern})")
 
 
@@ -37,11 +40,10 @@ def open_shape(path: Path) -> str | None:
 
 def _program(path: Path) -> Json:
     infos, directory_start = read_directory(path)
-    limits = Limits()
     with mapped(path) as view:
-        for member in archive.members(view, infos, directory_start, limits):
+        for member in archive.members(view, infos, directory_start, _LIMITS):
             if member.name == PROGRAM and member.size <= _LARGEST_BYTES:
-                return parse(archive.read(view, member).decode(), PROGRAM, limits)
+                return parse(archive.read(view, member).decode(), PROGRAM, _LIMITS)
     return None
 
 
@@ -65,7 +67,7 @@ def _sizes(sizes: Sequence[Mapping[str, Json]]) -> Sizes:
 def _size(size: Mapping[str, Json]) -> int | str | None:
     """Return a size as a number or as a symbol; one that is computed from symbols is not known."""
     if "as_int" in size:
-        return int(size["as_int"])
+        return _whole(size["as_int"])
     match = _SYMBOL.fullmatch(size["as_expr"]["expr_str"])
     return None if match is None else match[1] or match[0]
 
@@ -75,5 +77,16 @@ def _least(program: Mapping[str, Json]) -> Mapping[str, int]:
     least = {}
     for symbol, bounds in program["range_constraints"].items():
         if bounds["min_val"] is not None:
-            least[symbol] = max(1, int(bounds["min_val"]))
+            least[symbol] = max(1, _whole(bounds["min_val"]))
     return least
+
+
+def _whole(value: Json) -> int:
+    """Return a whole number; of texts and of other numbers, `int` raises errors of many kinds.
+
+    Raises:
+        TypeError: it is anything else.
+    """
+    if type(value) is not int:
+        raise TypeError("no whole number")
+    return value

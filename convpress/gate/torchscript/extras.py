@@ -12,7 +12,15 @@ from convpress.limits import Limits
 
 # torch.save writes such an archive, with a pickle in it.
 _ZIP = b"PK\x03\x04"
-_CALLS = frozenset({"REDUCE", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD"})
+_CALLS = frozenset(
+    {
+        *("REDUCE", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD"),
+        # An import runs the module. These opcodes are in no text.
+        *("STACK_GLOBAL", "EXT1", "EXT2", "EXT4"),
+    }
+)
+# The first bytes of all pickles but the oldest.
+_PROTOCOL = b"\x80"
 _OPCODES = {ord(opcode.code): opcode for opcode in pickletools.opcodes}
 _MARK = pickletools.markobject
 # The bytes of a length before a text, by pickletools' number for them.
@@ -26,7 +34,7 @@ _EXPECTED = "texts, or pickles of texts, numbers and plain containers"
 
 
 def require_safe_extra(content: bytes, name: str, limits: Limits) -> None:
-    """Require that an extra file is neither a zip archive nor a pickle that calls anything.
+    """Require that an extra file is neither a zip archive nor a pickle that runs anything.
 
     Raises:
         Refusal: `model_unsafe`, or `model_over_limit` for a pickle that is too long to be read.
@@ -34,11 +42,15 @@ def require_safe_extra(content: bytes, name: str, limits: Limits) -> None:
     if content.startswith(_ZIP):
         raise unsafe(f"{name} is a zip archive, which may hold a pickle", _EXPECTED)
     steps = 0
+    imports = False
     for opcode in islice(_steps(content), limits.pickle_steps + 1):
         steps += 1
-        if opcode in _CALLS:
+        imports |= opcode == "GLOBAL"
+        # A list of names may begin as an old pickle: it lacks the end.
+        is_pickle = opcode == "STOP" or content.startswith(_PROTOCOL)
+        if opcode in _CALLS or (imports and is_pickle):
             raise unsafe(
-                f"{name} is a pickle that calls a function or builds an object",
+                f"{name} is a pickle that imports, calls a function or builds an object",
                 _EXPECTED,
             )
     if steps > limits.pickle_steps:

@@ -11,15 +11,16 @@ from convpress.gate.refusals import damaged, over_limit, unsafe
 from convpress.limits import Limits
 
 # torch reads numbers with strtod, which ends where a name begins: a number that a letter, a digit
-# or a dot follows would hide the word after it.
+# or a dot follows would hide the word after it. Texts are matched without backtracking, for which a
+# long one would take a hundred times its size.
 _WORD = re.compile(
     r"""
     (?P<blank> [ \t\r\f\v]+ )
     | (?P<newline> \n )
     | (?P<type> \#[ ]type: )
     | (?P<skip> \\\n | \#[^\n]* )
-    | (?P<text> \"\"\"(?:\\.|[^\\])*?\"\"\" | '''(?:\\.|[^\\])*?'''
-        | "(?:\\.|[^\\\n"])*" | '(?:\\.|[^\\\n'])*' )
+    | (?P<text> \"\"\"(?:\\.|(?!\"\"\")[^\\])*+\"\"\" | '''(?:\\.|(?!''')[^\\])*+'''
+        | "(?:\\.|[^\\\n"])*+" | '(?:\\.|[^\\\n'])*+' )
     | (?P<name> [A-Za-z_][A-Za-z0-9_]* )
     | (?P<number> (?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?j?(?![A-Za-z0-9_.]) )
     | (?P<mark> -> | [^\s"'\\0-9] )

@@ -1,6 +1,7 @@
 """No request is served without a key, and no owner sees the jobs of another."""
 
 import pytest
+from sqlalchemy.exc import OperationalError
 from support.service.callers import CALLS, FORM, SHA256, bearing, post, token
 
 from app.auth import keys
@@ -91,6 +92,19 @@ def test_lists_are_of_ones_own_jobs(guarded):
         len(client.get("/jobs", headers=bearing(token("root", "admin"))).json()["jobs"])
         == 4
     )
+
+
+def test_a_database_that_does_not_answer_is_no_fault_of_the_service(
+    guarded, monkeypatch
+):
+    def verify(session, token):
+        raise OperationalError("SELECT", {}, ConnectionError("refused"))
+
+    client, key = guarded(), token()
+    monkeypatch.setattr(keys, "verify", verify)
+    answer = client.get("/jobs", headers=bearing(key))
+    assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+    assert answer.headers["Retry-After"]
 
 
 def test_what_tells_of_the_service_itself_needs_no_key(guarded):

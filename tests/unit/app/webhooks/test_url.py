@@ -56,6 +56,7 @@ def test_disguises_of_private_addresses(address):
     "url",
     [
         "ftp://example.com/",
+        "http://example.com:0/",
         "http:///x",
         "example.com",
         "http://user:pass@example.com/",

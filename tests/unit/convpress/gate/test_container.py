@@ -18,3 +18,5 @@ from convpress.gate.container import Container
 def test_members_lose_their_first_folder(members, inner):
     file = Container(Path("net"), memoryview(b""), members)
     assert file.inner_members == inner
+    assert all(file.has_inner(name) for name in inner)
+    assert not file.has_inner("net/a")

@@ -67,6 +67,12 @@ def test_an_archive_needs_a_member_for_each_pattern(members, is_kind):
     assert signs.has(r"a\.json", "weights")(file(members=members)) is is_kind
 
 
+def test_names_without_end_are_not_looked_at():
+    long = ("/" * 65_000,) * 4
+    assert signs.has("weights")(file(members=(*long[:3], "weights")))
+    assert not signs.has("weights")(file(members=(*long, "/" * 65_000, "weights")))
+
+
 def test_a_character_that_the_end_of_the_head_cuts_is_no_fault():
     content = b"x" * 4095 + "é".encode()
     assert signs.is_text("x")(file(content))

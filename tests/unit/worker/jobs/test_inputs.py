@@ -1,6 +1,9 @@
 """The files of a job are put where its child reads them, or the one that is gone is named."""
 
+import hashlib
+
 import pytest
+from structlog.testing import capture_logs
 
 from app import data_folder
 from app.db.models import Job
@@ -9,11 +12,13 @@ from app.storage import evaluation_key, get_storage, model_key, samples_key
 from worker.jobs import cost_tables
 from worker.jobs.inputs import InputGone, fetch_inputs
 
-SAMPLES = {"calibration": "samples", "samples_sha256": "a" * 64}
-EVALUATION = {"evaluation_sha256": "e" * 64, "evaluation_metric": "top-1"}
+CONTENT = b"as it was sent"
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+SAMPLES = {"calibration": "samples", "samples_sha256": SHA256}
+EVALUATION = {"evaluation_sha256": SHA256, "evaluation_metric": "top-1"}
 KEYS = {
-    "samples": (SAMPLES, samples_key("a" * 64)),
-    "evaluation": (EVALUATION, evaluation_key("e" * 64)),
+    "samples": (SAMPLES, samples_key(SHA256)),
+    "evaluation": (EVALUATION, evaluation_key(SHA256)),
 }
 
 
@@ -41,10 +46,10 @@ def test_a_job_without_more_has_a_model_alone(fetch):
 
 def test_all_files_of_a_job_are_fetched(fetch, store_file):
     for _, key in KEYS.values():
-        store_file(key, key.encode())
+        store_file(key, CONTENT)
     inputs = fetch(**SAMPLES, **EVALUATION)
-    assert inputs.samples.read_text() == KEYS["samples"][1]
-    assert inputs.evaluation.read_text() == KEYS["evaluation"][1]
+    assert inputs.samples.read_bytes() == CONTENT
+    assert inputs.evaluation.read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("kind", KEYS)
@@ -55,11 +60,26 @@ def test_a_file_that_the_store_has_lost_is_named(fetch, kind):
     assert gone.value.error["field"] == kind
 
 
+@pytest.mark.parametrize("kind", KEYS)
+def test_a_file_that_the_disk_has_changed_is_none(fetch, store_file, kind):
+    columns, key = KEYS[kind]
+    store_file(key, CONTENT[:-1] + b"T")
+    with capture_logs() as logs, pytest.raises(InputGone, match="as sent") as gone:
+        fetch(**columns)
+    assert gone.value.error["code"] == f"{kind}_gone"
+    assert logs[-1]["event"] == "a stored file is damaged"
+
+
 def test_a_model_that_the_store_has_lost_is_named(settings, make_job, tmp_path):
     data_folder.prepare(settings)
     with transaction() as session:
         job = session.get_one(Job, make_job())
+    path = get_storage().path(model_key(job.model_sha256))
+    path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(InputGone, match="no longer has the model"):
+        fetch_inputs(job, "onnx", tmp_path, settings, read_only=True)
     get_storage().delete(model_key(job.model_sha256))
+    (tmp_path / "model.onnx").unlink()
     with pytest.raises(InputGone, match="no longer has the model"):
         fetch_inputs(job, "onnx", tmp_path, settings, read_only=True)
 

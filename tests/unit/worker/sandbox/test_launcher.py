@@ -193,8 +193,9 @@ def test_an_endless_loop_ends_with_its_time(run, shut_in):
     assert run(shut_in, "while True: pass", seconds=0.5) == TimedOut(0.5)
 
 
-def test_a_sandbox_that_cannot_be_set_up_runs_nothing(run, shut_in, tmp_path):
-    outcome = run(replace(shut_in, writable=(Path("no\0path"),)), "open('begun', 'w')")
+@pytest.mark.parametrize("path", ["no\0path", "/moved/away"])
+def test_a_sandbox_that_cannot_be_set_up_runs_nothing(run, shut_in, path):
+    outcome = run(replace(shut_in, writable=(Path(path),)), "open('begun', 'w')")
     assert isinstance(outcome, Lost)
     assert "the sandbox could not be set up" in outcome.log
     assert list(shut_in.home.iterdir()) == []

@@ -1,5 +1,7 @@
 """Sizes that a program leaves open are found in its graph, by the same rules as the engine's."""
 
+import tracemalloc
+
 import pytest
 import torch
 from support.pt2.archives import PROGRAM, graph, with_members, with_program
@@ -68,6 +70,20 @@ def test_a_job_without_them_is_refused_at_once(tmp_path):
     require_shape("pt2", "image=1x3x8x8,mask=1x3", path)
 
 
+def with_size(value):
+    """An edit that gives the first axis of the image this size."""
+
+    def edit(program):
+        graph(program)["tensor_values"]["image"]["sizes"][0] = {"as_int": value}
+
+    return edit
+
+
+def with_least(value):
+    """An edit that says this of the least size of a symbol."""
+    return lambda program: program["range_constraints"].update(s0={"min_val": value})
+
+
 def without_sizes(program):
     graph(program)["tensor_values"]["image"].pop("sizes")
 
@@ -82,13 +98,27 @@ def without_sizes(program):
         with_members({PROGRAM: b"\xff"}),
         with_members({PROGRAM: None}),
         with_members({PROGRAM: b" " * (4 * 1024**2) + b"{}"}),
+        with_program(with_size("three")),
+        with_program(with_size(float("1e999"))),
+        with_program(with_least("two")),
+        with_program(with_least(0.5)),
         with_program(without_sizes),
         with_program(lambda program: program.update(range_constraints=[])),
         with_program(lambda program: program.update(graph_module=None)),
     ],
-    ids=range(10),
+    ids=range(14),
 )
 def test_files_that_are_no_programs_are_left_to_the_engine(tmp_path, content):
     path = tmp_path / "model.pt2"
     path.write_bytes(content)
     assert open_shape(path) is None
+
+
+def test_a_program_of_countless_values_is_not_parsed(tmp_path):
+    path = tmp_path / "model.pt2"
+    path.write_bytes(with_members({PROGRAM: b"[" + b"[]," * 600_000 + b"1]"}))
+    tracemalloc.start()
+    assert open_shape(path) is None
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 12 * 1024**2

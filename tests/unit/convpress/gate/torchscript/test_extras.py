@@ -42,6 +42,19 @@ def test_nothing_before_a_call_hides_it(before):
     assert code_of(before + b"cos\nsystem\n(S'true'\ntR.") == "model_unsafe"
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"cantigravity\nfly\n.",
+        b"\x80\x02cantigravity\nfly\n",
+        b"\x80\x04\x8c\x0bantigravity\x8c\x03fly\x93",
+        b"\x80\x02\x82\x01",
+    ],
+)
+def test_an_import_runs_a_module(content):
+    assert code_of(content) == "model_unsafe"
+
+
 def test_an_archive_of_a_pickle_is_refused():
     saved = io.BytesIO()
     torch.save({"a": 1}, saved)

@@ -1,5 +1,7 @@
 """Source is cut into words as torch cuts it."""
 
+import tracemalloc
+
 import pytest
 
 from convpress.gate.torchscript.words import Word, words
@@ -62,3 +64,13 @@ def test_lines_without_a_word_are_bounded():
 def test_a_text_is_no_mark():
     assert Word("mark", "(", 1).is_mark(("(", "["))
     assert not Word("text", "(", 1).is_mark(("(",))
+
+
+@pytest.mark.parametrize("quote", ["'", '"', "'''", '"""'])
+def test_a_long_text_takes_no_more_than_its_size(quote):
+    source = f"{quote}{'x' * 300_000}{quote}"
+    tracemalloc.start()
+    assert texts(source) == [source]
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2 * len(source)
