@@ -19,7 +19,15 @@ _MODULES = (
     "worker/engine/numerics/threads.py",
 )
 _SHEBANG = b"#!/usr/bin/env python3\n"
-_MAIN = "from worker.engine.costs.collector import main\n\nmain()\n"
+# The runtime reads the variable at its import, and would note the device and send events.
+_MAIN = """import os
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+from worker.engine.costs.collector import main
+
+main()
+"""
 _EXECUTABLE = 0o755
 
 

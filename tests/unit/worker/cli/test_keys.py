@@ -31,6 +31,21 @@ def test_keys_are_made_listed_and_revoked(run, data_dir):
     assert run("keys", "create", "a b").exit_code == 2
 
 
+def test_an_empty_list_of_keys_says_how_to_make_one(run, data_dir):
+    run("keys", "create", "ann", "--create")
+    with transaction() as session:
+        session.delete(keys.listed(session)[0])
+    assert "keys create OWNER" in run("keys", "list").stdout
+    assert run("keys", "list", "--json").stdout.strip() == "[]"
+
+
+def test_a_wrong_key_is_refused_before_a_database_is_looked_for(run, data_dir):
+    result = run("keys", "create", "ann", "--scope", "reed")
+    assert result.exit_code == 2
+    assert "submit, read, metrics, admin, not reed: did you mean read?" in result.stderr
+    assert "database" not in result.stderr
+
+
 def test_a_key_expires_after_days_or_at_the_end_of_a_day(run, data_dir):
     run("keys", "create", "ann", "--expires", "90d", "--create")
     assert run("keys", "create", "bob", "--expires", "2999-12-30").exit_code == 0
