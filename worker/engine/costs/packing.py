@@ -21,7 +21,12 @@ _MODULES = (
 _SHEBANG = b"#!/usr/bin/env python3\n"
 # The runtime reads the variable at its import, and would note the device and send events.
 _MAIN = """import os
+import sys
+from importlib.util import find_spec
 
+missing = [name for name in ("numpy", "onnxruntime") if find_spec(name) is None]
+if missing:
+    sys.exit("this needs " + ", ".join(missing) + ": pip install onnxruntime")
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 from worker.engine.costs.collector import main

@@ -43,3 +43,13 @@ def test_the_packed_file_runs_without_the_product(tmp_path):
     pack(path)
     assert path.read_bytes() == first
     assert Path(path).stat().st_mode & 0o111
+
+
+def test_the_packed_file_names_what_the_device_lacks(tmp_path):
+    path = tmp_path / "collect.pyz"
+    pack(path)
+    # -S: without the installed packages
+    command = [sys.executable, "-P", "-S", str(path), "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == ("this needs numpy, onnxruntime: pip install onnxruntime\n")
