@@ -67,6 +67,7 @@ def list_keys(
     json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
 ) -> None:
     """List all keys with the time of their last use, to the minute, without their secrets."""
+    require_extra("server")
     from app.auth import keys
     from worker.cli import render
 
@@ -88,6 +89,7 @@ def revoke_key(
     ],
 ) -> None:
     """Revoke a key at once."""
+    require_extra("server")
     from app.auth import keys
 
     with database() as session:
