@@ -278,13 +278,22 @@ def _validation(request: Request, error: Exception) -> Response:
     field = str(places[0] if places and isinstance(places[0], str) else part)
     # JSON may have half a surrogate pair, which no answer can be written with.
     got = str(first.get("input"))[:100].encode(errors="backslashreplace").decode()
-    members = {
-        "code": "request_invalid",
-        "detail": f"{field}: {first['msg']}",
-        "field": field,
-        "got": got,
-    }
-    return respond(request, members)
+    members = {"code": "request_invalid", "field": field, "got": got}
+    return respond(request, members | _fault(first, field))
+
+
+def _fault(error: Mapping[str, Any], field: str) -> dict[str, str]:
+    """Return the detail of an error of pydantic, and what was expected where it says so."""
+    if error["type"] == "extra_forbidden":
+        return {"detail": f"there is no field {field!r}"}
+    if error["type"] == "dict_type":
+        return {"detail": f"{field} is no object of JSON", "expected": "an object"}
+    _, should, expected = error["msg"].partition(" should ")
+    if not should:
+        return {"detail": f"{field}: {error['msg']}"}
+    expected = expected.removeprefix("be ").removeprefix("have ")
+    expected = expected.replace("match pattern", "the pattern", 1)
+    return {"detail": f"{field} cannot be taken", "expected": expected}
 
 
 _STARLETTE_CODES = {404: "not_found", 405: "method_not_allowed"}

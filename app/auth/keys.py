@@ -12,6 +12,7 @@ from sqlalchemy import String, or_, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.db.models import Base
+from convpress.text.spelling import did_you_mean
 
 Scope = Literal[
     "submit",  # post jobs, and cancel or delete one's own
@@ -62,6 +63,29 @@ class Caller(NamedTuple):
         return self.is_admin or scope in self.scopes
 
 
+def check(owner: str, scopes: Sequence[str], expires_at: datetime | None) -> None:
+    """Refuse a key that cannot be made; this needs no database.
+
+    Raises:
+        ValueError: the owner is not a plain name, a scope does not exist, or the key would have
+            expired already.
+    """
+    if expires_at is not None and expires_at <= datetime.now(UTC):
+        raise ValueError(
+            f"a key expires in the future, not at {expires_at:%Y-%m-%d %H:%M}"
+        )
+    if not _OWNER.fullmatch(owner):
+        raise ValueError(
+            f"an owner is a name of up to 63 letters, digits and ._@-, not {owner[:80]!r}"
+        )
+    unknown = sorted(set(scopes) - set(SCOPES))
+    if unknown or not scopes:
+        hint = did_you_mean(unknown[0], SCOPES) if unknown else ""
+        raise ValueError(
+            f"scopes are {', '.join(SCOPES)}, not {', '.join(unknown) or 'none'}{hint}"
+        )
+
+
 def create(
     session: Session,
     owner: str,
@@ -71,23 +95,9 @@ def create(
     """Add a key, and return it with its token, which is not stored.
 
     Raises:
-        ValueError: the owner is not a plain name, a scope does not exist, or the key would have
-            expired already.
+        ValueError: as `check` raises it.
     """
-    created_at = datetime.now(UTC)
-    if expires_at is not None and expires_at <= created_at:
-        raise ValueError(
-            f"a key expires in the future, not at {expires_at:%Y-%m-%d %H:%M}"
-        )
-    if not _OWNER.fullmatch(owner):
-        raise ValueError(
-            f"an owner is a name of up to 63 letters, digits and ._@-, not {owner[:80]!r}"
-        )
-    unknown = set(scopes) - set(SCOPES)
-    if unknown or not scopes:
-        raise ValueError(
-            f"scopes are {', '.join(SCOPES)}, not {', '.join(sorted(unknown)) or 'none'}"
-        )
+    check(owner, scopes, expires_at)
     number = secrets.token_hex(8)
     secret = secrets.token_urlsafe(32)
     key = ApiKey(
@@ -95,7 +105,7 @@ def create(
         owner=owner,
         scopes=" ".join(sorted(set(scopes))),
         secret_sha256=_sha256(secret),
-        created_at=created_at,
+        created_at=datetime.now(UTC),
         expires_at=expires_at,
     )
     session.add(key)

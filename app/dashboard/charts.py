@@ -14,8 +14,8 @@ from typing import Literal, NamedTuple
 WIDTH, HEIGHT = 640, 300
 # Around the axes is room for their labels in the letters of a phone, which are larger.
 _LEFT, _RIGHT, _TOP, _BOTTOM = 94, 36, 46, 56
-# The width and the height of a mark's name in these letters.
-_LONGEST_LABEL = 190
+# The width of a letter of a mark's name in these letters, with some room, and the height.
+_LETTER_WIDTH = 12
 _LABEL_HEIGHT = 20
 
 
@@ -129,7 +129,7 @@ def labels(chart: Tradeoff) -> tuple[Label, ...]:
     )
     names: list[Label] = []
     for place, mark in enumerate(highest_first):
-        is_right = mark.x > chart.right - _LONGEST_LABEL
+        is_right = mark.x > chart.right - _width(mark.name)
         x = mark.x - 12 if is_right else mark.x + 12
         y = (
             max(mark.y - 10, chart.top)
@@ -155,12 +155,19 @@ def _apart(label: Label, names: Sequence[Label], chart: Tradeoff) -> Label:
 
 def _overlap(first: Label, second: Label) -> bool:
     """Tell whether two names would be written over each other."""
-    apart = abs(_left(first) - _left(second))
-    return apart < _LONGEST_LABEL and abs(first.y - second.y) < _LABEL_HEIGHT
+    if abs(first.y - second.y) >= _LABEL_HEIGHT:
+        return False
+    left, right = sorted((first, second), key=_left)
+    return _left(right) < _left(left) + _width(left.text)
 
 
 def _left(label: Label) -> float:
-    return label.x if label.anchor == "start" else label.x - _LONGEST_LABEL
+    return label.x if label.anchor == "start" else label.x - _width(label.text)
+
+
+def _width(text: str) -> float:
+    """Return the width of a text in the letters of a phone."""
+    return _LETTER_WIDTH * len(text)
 
 
 def _scale(

@@ -49,13 +49,14 @@ _environment.globals.update(
 def render(
     request: Request, template: str, status: int = 200, **values: object
 ) -> HTMLResponse:
-    """Render a template; it knows the caller and the caller's scopes."""
+    """Render a template; it knows the service's address, the caller and the caller's scopes."""
     caller: Caller | None = getattr(request.state, "caller", None)
     content = _environment.get_template(template).render(
         values,
         caller=caller,
         may_submit=caller is None or caller.may("submit"),
         keys_on=get_settings().api_keys,
+        server=str(request.base_url).rstrip("/"),
         version=VERSION,
     )
     return HTMLResponse(content, status, _HEADERS)

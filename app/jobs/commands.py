@@ -272,6 +272,7 @@ def model_not_found(sha256: str) -> Problem:
         "model_not_found",
         "there is no model of this SHA-256",
         field="model_sha256",
+        expected="the SHA-256 of a stored model, or the file itself in the field model",
         got=sha256[:80],
     )
 

@@ -143,8 +143,8 @@ class Form:
                 "field_repeated",
                 f"the form has {self._name} twice",
                 field=self._name,
-                expected="one",
-                got="another one",
+                expected="the field once",
+                got="the field again",
             )
 
     def _add_content(self, data: bytes, start: int, end: int) -> None:

@@ -1,5 +1,6 @@
 """`convpress cost-table`: measure ONNX Runtime without the service, here or on another device."""
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -42,6 +43,8 @@ def collect(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TimeElapsedColumn
 
+    # The runtime reads this at its import, and would note the device and send events.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     from worker.engine.costs.collector import collect
 
     columns = BarColumn(), TimeElapsedColumn()

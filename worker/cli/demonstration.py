@@ -149,6 +149,7 @@ def measure(model: Path, artifact: Path) -> tour.Accuracy | None:
     # A process of its own keeps the libraries of models out of the API's.
     measured = subprocess.run(  # noqa: S603 - ours
         [*_MEASURE, str(test), str(model), str(artifact)],
+        env=os.environ | {"ORT_DISABLE_TELEMETRY": "1"},
         capture_output=True,
         text=True,
     )

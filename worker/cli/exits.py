@@ -21,6 +21,9 @@ REFUSED, USAGE, LOST, UNAVAILABLE, CANCELLED = 1, 2, 3, 4, 5
 INTERRUPTED = 130
 _UNAUTHORIZED = 401
 _ADVICE = "  to do: set CONVPRESS_KEY to an API key; `convpress keys create` makes one"
+_NO_SERVICE = (
+    "  to do: start one with `convpress serve`, or set CONVPRESS_SERVER to its address"
+)
 
 _PACKAGES = {
     "server": ("alembic", "celery", "fastapi", "sqlalchemy", "uvicorn"),
@@ -57,7 +60,7 @@ def end_refused(error: "RefusedError", *, json: bool) -> NoReturn:
 
 def end_failed(error: "ClientError", *, json: bool) -> NoReturn:
     """End with the exit code of an error; with `json`, print the service's own answer first."""
-    from convpress.client.errors import JobFailed, Refused
+    from convpress.client.errors import JobFailed, Refused, Unavailable
 
     answer: str | None = None
     problem: Problem | None = None
@@ -74,6 +77,8 @@ def end_failed(error: "ClientError", *, json: bool) -> NoReturn:
             status = UNAVAILABLE
     if json and answer is not None:
         typer.echo(answer)
+    if isinstance(error, Unavailable):
+        end(f"{error}\n{_NO_SERVICE}", status)
     if problem is None:
         end(str(error), status)
     lines = problem_lines(problem.model_dump(exclude_none=True))

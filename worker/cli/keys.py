@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from worker.cli.environment import database
-from worker.cli.exits import REFUSED, USAGE, end
+from worker.cli.exits import REFUSED, USAGE, end, require_extra
 
 _DAYS = re.compile(r"([0-9]{1,6})d")
 
@@ -35,15 +35,16 @@ def create_key(
 ) -> None:
     """Make a key and print it; it is not kept and cannot be shown again."""
     expires_at = None if expires is None else _expiry(expires)
+    require_extra("server")
     from app.auth import keys
 
+    scopes = scope or ["submit", "read"]
+    try:
+        keys.check(owner, scopes, expires_at)
+    except ValueError as error:
+        end(str(error), USAGE)
     with database(create=create) as session:
-        try:
-            _, token = keys.create(
-                session, owner, scope or ["submit", "read"], expires_at
-            )
-        except ValueError as error:
-            end(str(error), USAGE)
+        _, token = keys.create(session, owner, scopes, expires_at)
     typer.echo(token)
 
 
@@ -66,6 +67,7 @@ def list_keys(
     json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
 ) -> None:
     """List all keys with the time of their last use, to the minute, without their secrets."""
+    require_extra("server")
     from app.auth import keys
     from worker.cli import render
 
@@ -73,6 +75,9 @@ def list_keys(
         listed = keys.listed(session)
         if json:
             typer.echo(render.keys_as_json(listed))
+            return
+        if not listed:
+            typer.echo("there are no keys; `convpress keys create OWNER` makes one")
             return
         render.console().print(render.keys(listed))
 
@@ -84,6 +89,7 @@ def revoke_key(
     ],
 ) -> None:
     """Revoke a key at once."""
+    require_extra("server")
     from app.auth import keys
 
     with database() as session:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from worker.sandbox.log_text import log_text
 from worker.sandbox.messages import Failed, MalformedOutput, Progress, Succeeded, parse
 from worker.sandbox.policy import Confinement
 from worker.sandbox.remains import kill_remains, start_keeper
@@ -127,7 +128,7 @@ def attend(
     try:
         return _listen(child, log, seconds, on_progress, is_wanted)
     except MalformedOutput as error:
-        return Lost(str(error), log.decode(errors="replace"))
+        return Lost(str(error), log_text(log))
     finally:
         end(child)
         on_log(_tail(child, log))
@@ -164,7 +165,7 @@ def _listen(
                 elif final := _first_final(lines.feed(chunk), on_progress):
                     return _with_log(final, child, log)
             if ended and not has_output:
-                return _ending(child, log.decode(errors="replace"))
+                return _ending(child, log_text(log))
             # Both pipes are closed and the child is alive: there is nothing to select.
             if not selector.get_map():
                 time.sleep(_TICK_SECONDS)
@@ -200,7 +201,7 @@ def _tail(child: subprocess.Popen[bytes], log: bytearray) -> str:
     os.set_blocking(child.stderr.fileno(), False)
     log.extend(child.stderr.read(_KEPT_LOG) or b"")
     del log[:-_KEPT_LOG]
-    return log.decode(errors="replace")
+    return log_text(log)
 
 
 class _Lines:

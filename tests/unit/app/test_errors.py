@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
+from support.service.callers import FORM
 
 from app.errors import PROBLEM_TYPES, Problem, document
 from convpress.refusal import Code, Refusal
@@ -60,6 +61,39 @@ def test_the_frameworks_refusals_are_problems(answer, client):
     refused = client.request("DELETE", "/jobs")
     assert refused.status_code == 405
     assert refused.headers["allow"] == "GET, POST"
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({"limit": "0"}, "greater than or equal to 1"),
+        ({"model_sha256": "7"}, "the pattern '^[0-9a-f]{64}$'"),
+    ],
+)
+def test_a_filter_of_another_form_is_answered_with_the_expected_one(
+    client, filters, expected
+):
+    [(field, value)] = filters.items()
+    problem = client.get("/jobs", params=filters).json()
+    assert problem["detail"] == f"{field} cannot be taken"
+    assert (problem["field"], problem["expected"]) == (field, expected)
+    assert problem["got"] == value
+
+
+@pytest.mark.parametrize(
+    ("body", "detail", "expected"),
+    [
+        ({"labels": "a=b"}, "labels is no object of JSON", "an object"),
+        ({"state": "failed"}, "there is no field 'state'", None),
+        ({"note": "x" * 2001}, "note cannot be taken", "at most 2000 characters"),
+    ],
+)
+def test_a_body_of_another_form_is_answered_with_the_expected_one(
+    client, body, detail, expected
+):
+    job = client.post("/jobs", **FORM).json()["id"]
+    problem = client.request("PATCH", f"/jobs/{job}", json=body).json()
+    assert (problem["detail"], problem.get("expected")) == (detail, expected)
 
 
 def test_a_database_that_does_not_answer(answer):

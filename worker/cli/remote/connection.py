@@ -29,7 +29,25 @@ Patience = Annotated[
     typer.Option(help="Seconds from 0 to retry an unreachable or busy service"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, without bars")]
-JobId = Annotated[UUID, typer.Argument(metavar="ID", help="The job's id")]
+
+
+def parse_job_id(text: str) -> UUID:
+    """Read the id of a job.
+
+    Raises:
+        typer.BadParameter: the text is no id.
+    """
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{text[:80]!r} is no job's id; `convpress jobs` lists the ids"
+        ) from error
+
+
+JobId = Annotated[
+    UUID, typer.Argument(metavar="ID", help="The job's id", parser=parse_job_id)
+]
 
 DEFAULT_SERVER = "http://127.0.0.1:8000"
 DEFAULT_PATIENCE = 60.0

@@ -28,6 +28,11 @@ def job(job: Job) -> Table:
         table.add_row("budget", plain(_budgets(job)))
     if job.advice is not None:
         table.add_row("advice", plain(job.advice.text))
+    if job.labels:
+        labels = [f"{name}={value}" for name, value in job.labels.items()]
+        table.add_row("labels", plain(", ".join(labels)))
+    if job.note:
+        table.add_row("note", plain(job.note))
     table.add_row("created", minute(job.created_at))
     if job.result is not None:
         if (evaluation := job.result.evaluation) is not None:

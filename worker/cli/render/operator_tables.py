@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from worker.cli.render.tables import minute, new_table, plain
@@ -12,7 +13,12 @@ if TYPE_CHECKING:  # `submit` renders too, where neither server nor engine are i
     from app.auth.keys import ApiKey
     from worker.sandbox.doctor import Check
 
-_KEY_TIMES = ("created_at", "used_at", "expires_at", "revoked_at")
+_KEY_TIMES = {
+    "created_at": "created",
+    "used_at": "last used",
+    "expires_at": "expires",
+    "revoked_at": "revoked",
+}
 
 
 def walls(walls: "Sequence[Check]") -> Table:
@@ -25,13 +31,17 @@ def walls(walls: "Sequence[Check]") -> Table:
 
 
 def keys(keys: "Sequence[ApiKey]") -> Table:
-    """Return one row a key, without its secret; times are UTC."""
-    table = new_table(
-        "id", "owner", "scopes", "created", "last used", "expires", "revoked"
-    )
+    """Return one row a key, within 80 columns and without its secret; times are UTC."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    # whole, to be copied
+    table.add_column("id", no_wrap=True)
+    table.add_column("owner", overflow="fold")
+    table.add_column("scopes", overflow="fold")
+    table.add_column("times", no_wrap=True)
     for key in keys:
-        times = (key.created_at, key.used_at, key.expires_at, key.revoked_at)
-        table.add_row(key.id, key.owner, key.scopes, *(minute(time) for time in times))
+        times = {word: getattr(key, name) for name, word in _KEY_TIMES.items()}
+        lines = [f"{word} {minute(time)}" for word, time in times.items() if time]
+        table.add_row(key.id, key.owner, key.scopes, "\n".join(lines))
     return table
 
 

@@ -39,12 +39,30 @@ def test_names_of_marks_keep_apart_and_within_the_frame(keep):
 )
 def test_names_of_many_marks_keep_apart(places):
     marks = [Mark(keep, error, "", name="50 %") for keep, error in places]
+    width = 12 * len("50 %")
     spans = [
-        (label.x - 190 * (label.anchor == "end"), label.y)
+        (label.x - width * (label.anchor == "end"), label.y)
         for label in labels(tradeoff([], marks))
     ]
     for (x, y), (other_x, other_y) in combinations(spans, 2):
-        assert abs(x - other_x) >= 190 or abs(y - other_y) >= 20
+        assert abs(x - other_x) >= width or abs(y - other_y) >= 20
+
+
+def test_a_short_name_stays_at_its_mark():
+    marks = [
+        Mark(keep, error, "", name=name)
+        for keep, error, name in (
+            (0.3, 0.14, "0.3"),
+            (0.5, 0.06, "0.5"),
+            (0.675, 0.03, "0.7"),
+            (0.9, 0.004, "0.9"),
+        )
+    ]
+    chart = tradeoff([(0.02, 1.7), (1.0, 0.0)], marks)
+    for label, mark in zip(labels(chart), chart.marks, strict=True):
+        assert label.text == mark.name
+        assert abs(label.x - mark.x) <= 12
+        assert abs(label.y - mark.y) <= 22
 
 
 def test_names_of_marks_on_the_axis_keep_apart():

@@ -40,6 +40,12 @@ def test_what_a_form_asks_for_is_done(guarded):
     assert client.get(f"/jobs/{job}", headers=bearing(ann)).status_code == 404
 
 
+def test_an_empty_list_has_a_command_for_this_service(guarded):
+    page = guarded().get("/", headers=cookie(token("ann"))).text
+    assert "CONVPRESS_KEY" in page
+    assert "-F model=@model.onnx http://localhost/jobs" in page
+
+
 def test_a_form_that_was_sent_without_javascript_leads_to_the_job(guarded):
     client = guarded()
     headers = cookie(token("ann")) | OWN

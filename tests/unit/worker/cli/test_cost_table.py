@@ -1,5 +1,6 @@
 """The commands that make tables without the service check their target, and then measure."""
 
+import os
 import zipfile
 
 import pytest
@@ -22,12 +23,14 @@ def measure(monkeypatch):
     return asked
 
 
-def test_a_table_is_written_where_it_was_asked_for(run, tmp_path, measure):
+def test_a_table_is_written_where_it_was_asked_for(run, tmp_path, measure, monkeypatch):
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
     target = tmp_path / "device.json"
     ended = run("cost-table", "collect", "-o", target, "--rounds", 5)
     assert (ended.exit_code, ended.stdout.strip()) == (0, f"written to {target}")
     assert target.read_text() == "table"
     assert measure == [5]
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
 
 
 def test_nothing_is_measured_where_it_could_not_be_written(run, tmp_path, measure):

@@ -8,11 +8,16 @@ from digits import MODELS, accuracy
 from worker.cli import demonstration
 
 
-def test_accuracy_is_that_of_both_files_on_the_digits_that_training_has_not_seen():
+def test_accuracy_is_that_of_both_files_on_the_digits_that_training_has_not_seen(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
     measured = demonstration.measure(MODELS / "plain.onnx", MODELS / "residual.onnx")
     assert measured.images == 450
     assert measured.before == round(450 * accuracy(MODELS / "plain.onnx"))
     assert measured.after == round(450 * accuracy(MODELS / "residual.onnx"))
+    # the runtime's telemetry would note the host there
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_without_test_images_beside_it_has_no_accuracy(tmp_path):

@@ -1,12 +1,15 @@
 """The commands for API keys, and the database that they name."""
 
 import json
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from app import auth
 from app.auth import keys
 from app.db.session import transaction
+from worker.cli import exits
 
 
 def test_keys_are_made_listed_and_revoked(run, data_dir):
@@ -29,6 +32,32 @@ def test_keys_are_made_listed_and_revoked(run, data_dir):
     assert run("keys", "revoke", number).exit_code == 1
     assert run("keys", "create", "ann", "--scope", "root").exit_code == 2
     assert run("keys", "create", "a b").exit_code == 2
+
+
+@pytest.mark.parametrize("command", [("create", "ann"), ("list",), ("revoke", "1")])
+def test_keys_need_the_server(run, monkeypatch, command):
+    monkeypatch.setattr(exits, "find_spec", lambda name: None)
+    # as where its packages are missing
+    monkeypatch.delattr(auth, "keys")
+    monkeypatch.setitem(sys.modules, "app.auth.keys", None)
+    ended = run("keys", *command)
+    assert ended.exit_code == 2
+    assert "pip install 'convpress[server]'" in ended.stderr
+
+
+def test_an_empty_list_of_keys_says_how_to_make_one(run, data_dir):
+    run("keys", "create", "ann", "--create")
+    with transaction() as session:
+        session.delete(keys.listed(session)[0])
+    assert "keys create OWNER" in run("keys", "list").stdout
+    assert run("keys", "list", "--json").stdout.strip() == "[]"
+
+
+def test_a_wrong_key_is_refused_before_a_database_is_looked_for(run, data_dir):
+    result = run("keys", "create", "ann", "--scope", "reed")
+    assert result.exit_code == 2
+    assert "submit, read, metrics, admin, not reed: did you mean read?" in result.stderr
+    assert "database" not in result.stderr
 
 
 def test_a_key_expires_after_days_or_at_the_end_of_a_day(run, data_dir):

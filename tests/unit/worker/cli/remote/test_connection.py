@@ -26,7 +26,9 @@ def test_an_error_of_the_client_ends_the_command(service, capsys, error, status)
     ):
         raise error
     assert ended.value.code == status
-    assert str(error) in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert str(error) in message
+    assert ("CONVPRESS_SERVER" in message) == (status == 4)
 
 
 def test_ctrl_c_names_the_command_that_follows_the_job(capsys):

@@ -11,5 +11,7 @@ def test_a_job_is_shown_or_printed(run, service):
 
 
 def test_an_id_has_the_form_of_one(run, service):
-    assert run("status", "17").exit_code == 2
+    ended = run("status", "17")
+    assert ended.exit_code == 2
+    assert "'17' is no job's id; `convpress jobs`" in ended.stderr
     assert service.calls == []

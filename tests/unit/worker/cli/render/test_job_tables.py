@@ -19,6 +19,15 @@ def test_a_list_of_jobs_fits_80_columns_and_keeps_ids_whole():
     assert "succeeded, budget FLOPs 0.5, 49.5 %" in " ".join(lines)
 
 
+def test_a_job_shows_its_labels_and_its_note():
+    plain_job = shown(render.job(example_job().model_copy(update={"labels": {}})))
+    assert "labels" not in plain_job
+    changes = {"labels": {"team": "vision", "run": "7"}, "note": "for release 3"}
+    text = shown(render.job(example_job().model_copy(update=changes)))
+    assert "team=vision, run=7" in text
+    assert "for release 3" in text
+
+
 def test_a_job_of_advice_shows_the_advice_in_the_place_of_a_budget():
     advice = AdviceSummary(choice=None, text="Leave the model as it is.")
     job = example_job().model_copy(

@@ -28,6 +28,16 @@ def test_a_key_is_shown_to_the_minute_and_without_its_secret():
     assert "hash" not in text
 
 
+def test_keys_fit_80_columns_and_keep_ids_and_times_whole():
+    time = datetime(2026, 5, 4, 3, 2, tzinfo=UTC)
+    times = dict.fromkeys(("created_at", "used_at", "expires_at", "revoked_at"), time)
+    members = vars(KEY) | times | {"id": "0123456789abcdef", "owner": "x" * 63}
+    lines = shown(render.keys([SimpleNamespace(**members)]), width=80).splitlines()
+    assert max(map(len, lines)) <= 80
+    for text in ("0123456789abcdef", "last used 2026-05-04 03:02", "revoked 2026"):
+        assert any(text in line for line in lines)
+
+
 def test_a_key_in_json_has_exact_times_and_no_secret():
     [record] = json.loads(render.keys_as_json([KEY]))
     assert record == {

@@ -1,5 +1,6 @@
 """The collector in one file, which runs without the product."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,10 +28,28 @@ def test_the_packed_file_runs_without_the_product(tmp_path):
     pack(path)
     first = path.read_bytes()
     command = [sys.executable, "-P", "-c", ALONE, str(path), "--help"]
+    environment = os.environ | {"HOME": str(tmp_path / "home")}
     done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, check=True
+        command,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert "Measure the cost table of ONNX Runtime on this device" in done.stdout
+    # the runtime's telemetry would have noted the device there
+    assert not (tmp_path / "home").exists()
     pack(path)
     assert path.read_bytes() == first
     assert Path(path).stat().st_mode & 0o111
+
+
+def test_the_packed_file_names_what_the_device_lacks(tmp_path):
+    path = tmp_path / "collect.pyz"
+    pack(path)
+    # -S: without the installed packages
+    command = [sys.executable, "-P", "-S", str(path), "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == ("this needs numpy, onnxruntime: pip install onnxruntime\n")
