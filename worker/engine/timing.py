@@ -20,6 +20,8 @@ _ENOUGH_ROUNDS, _ENOUGH_SECONDS = 15, 1.0
 _FEWEST_ROUNDS, _MOST_SECONDS = 3, 20.0
 _FEWEST_SECONDS = 0.1
 """Other work of the machine takes milliseconds, in which small models run many times."""
+_FEWEST_STEADY_SECONDS, _STEADY = 0.02, 0.02
+"""Where little else runs, less is enough: the error of a median, over it, is about `_STEADY`."""
 _MOST_WAITING = 1.3
 """The clock's median over the processor's, above which a run has waited for a core.
 
@@ -80,7 +82,8 @@ def time_in_turn(
     """Time models that have run before on their threads, one run of each after another.
 
     There are 3 to 15 rounds: fewer where a run takes long, and more where all runs of a model take
-    a tenth of a second or less. Other work of the machine thus meets all models alike.
+    a tenth of a second or less, or a fiftieth where medians by the clock are known by then. Other
+    work of the machine thus meets all models alike.
     """
     processor_time = time.thread_time if threads == 1 else time.process_time
     clock: list[list[float]] = [[] for _ in runners]
@@ -106,9 +109,22 @@ def _is_enough(clock: Sequence[Sequence[float]]) -> bool:
     spent = sum(map(sum, clock)) / len(clock)
     if rounds < _FEWEST_ROUNDS:
         return spent >= _MOST_SECONDS
-    if rounds >= _ENOUGH_ROUNDS:
+    if rounds < _ENOUGH_ROUNDS:
+        return spent >= _ENOUGH_SECONDS
+    # quartiles take as long as a small model: not after each round
+    if spent < _FEWEST_STEADY_SECONDS or rounds % _ENOUGH_ROUNDS:
         return spent >= _FEWEST_SECONDS
-    return spent >= _ENOUGH_SECONDS
+    return spent >= _FEWEST_SECONDS or all(map(_is_steady, clock))
+
+
+def _is_steady(seconds: Sequence[float]) -> bool:
+    """Whether the median of some times is well known.
+
+    The standard error of a median is about the distance of the quartiles over the root of the
+    number of times, 0.93 of it for normal ones.
+    """
+    width = _relative_width(Spread.of(seconds))
+    return width <= _STEADY * len(seconds) ** 0.5
 
 
 def why_busy(timings: Sequence[RunTimes]) -> str | None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 
 from convpress.formats import FORMATS, Format
+from worker.engine.costs import cold_weights
 from worker.engine.costs.block import block_of
 from worker.engine.costs.kinds import CONVERSION
 from worker.engine.costs.plans import PLANS, added_plans, conversion_plan, int8_plans
@@ -40,6 +41,9 @@ def measure(model_format: Format, within: Callable[[int, int], None]) -> CostTab
         work.append(
             Measurement(CONVERSION, conversion_plan(), adapter.conversion_stopwatch)
         )
+    cold_ns_per_byte = 0.0
+    if adapter.chain_stopwatch is not None:
+        cold_ns_per_byte = cold_weights.nanoseconds_per_byte(adapter.chain_stopwatch)
     runtime = FORMATS[model_format].runtime
     return CostTable(
         format=model_format,
@@ -48,4 +52,5 @@ def measure(model_format: Format, within: Callable[[int, int], None]) -> CostTab
         layer_ns=layer_ns,
         grids=sweep(work, within),
         block=block_of(watch),
+        cold_ns_per_byte=cold_ns_per_byte,
     )

@@ -16,10 +16,12 @@ from typing import Any
 
 import onnxruntime as ort
 
+from worker.engine.costs import cold_weights
 from worker.engine.costs.block import block_of
 from worker.engine.costs.grid import VERSION
 from worker.engine.costs.onnx_stopwatch import (
     adding_nanoseconds,
+    chain_nanoseconds,
     nanoseconds,
     operator_nanoseconds,
 )
@@ -73,6 +75,7 @@ def _members(rounds: int, within: Callable[[int, int], None]) -> dict[str, Any]:
         "layer_ns": operator_nanoseconds(),
         "grids": {kind: asdict(grid) for kind, grid in grids.items()},
         "block": block_of(nanoseconds),
+        "cold_ns_per_byte": cold_weights.nanoseconds_per_byte(chain_nanoseconds),
     }
 
 

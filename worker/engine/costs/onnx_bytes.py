@@ -42,19 +42,18 @@ def model_bytes(
         output: the name of the output.
         weights: the constants by name.
     """
-    graph = b""
-    for node in nodes:
-        operator = _node(node)
-        graph += _message(1, operator)
-    graph += _text(2, "layer")
+    # joined once: adding to the bytes of a hundred layers would copy them a hundred times
+    parts = [_message(1, _node(node)) for node in nodes]
+    parts.append(_text(2, "layer"))
     for name, array in weights.items():
         tensor = _tensor(name, array)
-        graph += _message(5, tensor)
+        parts.append(_message(5, tensor))
     for name, shape in inputs.items():
         value = _value(name, shape)
-        graph += _message(11, value)
+        parts.append(_message(11, value))
     result = _value(output, None)
-    graph += _message(12, result)
+    parts.append(_message(12, result))
+    graph = b"".join(parts)
     opset = _text(1, "") + _number(2, _OPSET)
     content = _number(1, _IR)
     content += _message(7, graph)

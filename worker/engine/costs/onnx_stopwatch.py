@@ -50,6 +50,39 @@ def adding_nanoseconds(
     return _least(convolution, input_size, batch, adds=True)
 
 
+def chain_nanoseconds(
+    convolution: Convolution, input_size: tuple[int, ...], number: int
+) -> float:
+    """Return the time of one layer in a chain of equal ones: the least of several runs.
+
+    Args:
+        convolution: a layer with as many outputs as inputs, which keeps the size.
+        input_size: the spatial size of its input.
+        number: the number of layers, each of which has weights of its own.
+    """
+    names = [f"v{at}" for at in range(number + 1)]
+    operator, attributes = _operator(convolution)
+    nodes = [
+        Node(operator, [a, f"w{at}"], [b], attributes=attributes)
+        for at, (a, b) in enumerate(pairwise(names))
+    ]
+    # values stay as they are: growing ones would overflow
+    weight = np.full(convolution.weight_shape, 1 / convolution.in_channels, np.float32)
+    weights = {f"w{at}": weight for at in range(number)}
+    shape = (1, convolution.in_channels, *input_size)
+    session = _session(
+        model_bytes(nodes, {names[0]: shape}, names[-1], weights), session_options()
+    )
+    inputs = {names[0]: np.ones(shape, np.float32)}
+    times = []
+    for _ in range(_RUNS):
+        start = time.thread_time_ns()
+        session.run(None, inputs)
+        spent = time.thread_time_ns() - start
+        times.append(spent)
+    return min(times) / number
+
+
 def operator_nanoseconds() -> float:
     """Return the time of an operator beyond its arithmetic, which the profiler does not report."""
     names = [f"v{at}" for at in range(_OPERATORS + 1)]
@@ -110,13 +143,10 @@ def _layer_model(
     """Return a model of one layer between two operators that compute nothing."""
     weight = np.full(convolution.weight_shape, 0.01, np.float32)
     axes = len(convolution.kernel)
-    operator = "Gemm"
-    settings: Mapping[str, int | Sequence[int]] = {"transB": 1}
+    operator, settings = _operator(convolution)
     edge = "Neg"
     edge_settings: Mapping[str, int | Sequence[int]] = {}
     if axes:
-        operator = "ConvTranspose" if convolution.transposed else "Conv"
-        settings = _attributes(convolution)
         edge = "MaxPool"
         edge_settings = {"kernel_shape": [1] * axes}
     before = Node(edge, ["x"], ["a"], "before", edge_settings)
@@ -131,6 +161,16 @@ def _layer_model(
     behind = Node(edge, [last], ["y"], "behind", edge_settings)
     nodes.append(behind)
     return model_bytes(nodes, shapes, "y", {"w": weight})
+
+
+def _operator(
+    convolution: Convolution,
+) -> tuple[str, Mapping[str, int | Sequence[int]]]:
+    """Return the operator that computes a layer, and its attributes."""
+    if not convolution.kernel:
+        return "Gemm", {"transB": 1}
+    operator = "ConvTranspose" if convolution.transposed else "Conv"
+    return operator, _attributes(convolution)
 
 
 def _attributes(convolution: Convolution) -> dict[str, int | Sequence[int]]:

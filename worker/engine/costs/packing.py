@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 _ROOT = Path(__file__).parents[3]
 _MODULES = (
     "worker/engine/costs/block.py",
+    "worker/engine/costs/cold_weights.py",
     "worker/engine/costs/collector.py",
     "worker/engine/costs/grid.py",
     "worker/engine/costs/kinds.py",

@@ -8,9 +8,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
+from math import prod
 from pathlib import Path
 
 from convpress.formats import Format
+from worker.engine.costs.cold_weights import BYTES_OF_WEIGHT
 from worker.engine.costs.grid import VERSION, Grid
 from worker.engine.costs.kinds import (
     BLOCK,
@@ -41,6 +43,8 @@ class CostTable:
         layer_ns: the nanoseconds that a layer takes beyond its arithmetic.
         grids: the rates by kind of layer, as `kind_of` names them.
         block: the output channels that the runtime computes together.
+        cold_ns_per_byte: the nanoseconds that a byte of weights takes longer from memory than from
+            the caches; 0 where that is not known.
     """
 
     format: Format
@@ -49,6 +53,7 @@ class CostTable:
     layer_ns: float
     grids: Mapping[str, Grid]
     block: int = BLOCK
+    cold_ns_per_byte: float = 0.0
 
     def nanoseconds(
         self,
@@ -72,7 +77,10 @@ class CostTable:
         key = self._key(convolution, int8_kind if int8 else str)
         if key is None:
             return None
-        return self._nanoseconds(key, convolution, tuple(input_size), batch)
+        warm = self._nanoseconds(key, convolution, tuple(input_size), batch)
+        itemsize = 1 if int8 else BYTES_OF_WEIGHT
+        weight_bytes = itemsize * prod(convolution.weight_shape)
+        return warm + round(self.cold_ns_per_byte * weight_bytes)
 
     def _key(
         self, convolution: Convolution, variant: Callable[[str], str]
@@ -158,10 +166,11 @@ class CostTable:
             )
         reference = _pointwise(n, size, inputs=_ADDING_INPUTS)
         key = self._key(reference, added_kind)
-        alone_ns = self.nanoseconds(reference, size, batch)
+        alone_key = self._key(reference, str)
         # a table of an earlier version has the addition for nothing
-        if key is None or alone_ns is None:
+        if key is None or alone_key is None:
             return 0
+        alone_ns = self._nanoseconds(alone_key, reference, size, batch)
         return max(0, self._nanoseconds(key, reference, size, batch) - alone_ns)
 
     def write(self, path: Path) -> None:
@@ -177,6 +186,9 @@ class CostTable:
     def _text(self) -> str:
         """The table's file, in its shortest form."""
         members = {"version": VERSION, **asdict(self)}
+        # the file of a table that does not know it stays what it was
+        if not self.cold_ns_per_byte:
+            del members["cold_ns_per_byte"]
         return json.dumps(members, separators=(",", ":"))
 
 

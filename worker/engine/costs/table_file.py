@@ -68,17 +68,17 @@ def _table(members: Any) -> CostTable:  # noqa: ANN401 - any JSON
     grids = {str(kind): _grid(kind, grid) for kind, grid in members["grids"].items()}
     runtime = str(members["runtime"])
     host = str(members["host"])
-    layer_ns = 0.0
-    # zero is an honest time of a layer beyond its arithmetic, but no rate
-    if members["layer_ns"] != 0:
-        layer_ns = _number(members["layer_ns"], _LARGEST_LAYER_NS)
     return CostTable(
         format=model_format,
         runtime=runtime[:_LONGEST_NAME],
         host=host[:_LONGEST_NAME],
-        layer_ns=layer_ns,
+        layer_ns=_time_on_top(members["layer_ns"], _LARGEST_LAYER_NS),
         grids=grids,
         block=_block(members.get("block", BLOCK)),
+        # earlier tables do not have it
+        cold_ns_per_byte=_time_on_top(
+            members.get("cold_ns_per_byte", 0), _LARGEST_RATE
+        ),
     )
 
 
@@ -132,6 +132,11 @@ def _axis(kind: str, name: str, sizes: Any) -> tuple[int, ...]:  # noqa: ANN401 
     if not ascends:
         raise ValueError(f"{name} of {kind} do not ascend from 1")
     return tuple(sizes)
+
+
+def _time_on_top(number: object, most: float) -> float:
+    """Return a number of nanoseconds: of what a layer takes on top, zero is an honest one."""
+    return 0.0 if number == 0 else _number(number, most)
 
 
 def _number(number: object, most: float) -> float:

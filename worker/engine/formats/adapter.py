@@ -16,6 +16,10 @@ Stopwatch = Callable[[Convolution, tuple[int, ...], int], float]
 """Nanoseconds of one call of a layer, given its input's spatial size and batch."""
 
 
+ChainStopwatch = Stopwatch
+"""Nanoseconds of one layer in a chain of equal ones, given their number in place of the batch."""
+
+
 @dataclass(frozen=True)
 class Int8Inputs:
     """The inputs that int8 is measured on.
@@ -92,6 +96,8 @@ class FormatAdapter:
             channels has to save at least to be no slower, as measured.
         adding_stopwatch: Times single layers that add their outputs to those of another layer; None
             where the runtime does not add within a layer.
+        chain_stopwatch: Times layers in chains of equal ones, given the number of these; None where
+            weights that are read from memory take no longer, as far as networks show.
         int8_stopwatch: Times single layers in int8; None where int8 is not written.
         conversion_stopwatch: Times the conversions of a layer's inputs and outputs, likewise.
         int8: How int8 is written; None for a format in which it is not.
@@ -109,6 +115,7 @@ class FormatAdapter:
     adds_in_convolution: bool
     macs_per_output: int
     adding_stopwatch: Stopwatch | None = None
+    chain_stopwatch: ChainStopwatch | None = None
     int8_stopwatch: Stopwatch | None = None
     conversion_stopwatch: Stopwatch | None = None
     int8: Callable[[], Int8Writer] | None = None

@@ -40,15 +40,24 @@ def host(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("each", "runs"), [(2**-13, 820), (1 / 64, 15), (1 / 8, 8), (1 / 2, 3), (32, 1)]
+    ("each", "runs"), [(2**-13, 165), (1 / 64, 15), (1 / 8, 8), (1 / 2, 3), (32, 1)]
 )
-def test_small_models_are_timed_for_a_tenth_of_a_second_and_large_ones_seldom(
+def test_small_models_are_timed_for_a_fiftieth_of_a_second_and_large_ones_seldom(
     host, each, runs
 ):
     """Of a few milliseconds together, anything else that the machine does would be a large part."""
     [times] = time_in_turn([host.model("one", each)], {})
     assert times.runs == runs == len(host.calls)
     assert times.clock.median_ms == times.processor.median_ms == 1000 * each
+
+
+def test_small_models_whose_times_differ_are_timed_for_a_tenth_of_a_second(host):
+    every_third = range(0, 1000, 3)
+    steady = host.model("steady", 2**-13)
+    held_up = host.model("held up", 2**-13, held_up=every_third)
+    times = time_in_turn([steady, held_up], {})
+    # on the mean of both, a run takes 7 / 6 as long
+    assert {each.runs for each in times} == {703}
 
 
 def test_models_run_in_turn_and_as_often_as_each_other(host):

@@ -37,6 +37,7 @@ ADAPTER = FormatAdapter(
     adds_in_convolution=True,
     macs_per_output=4,
     adding_stopwatch=onnx_stopwatch.adding_nanoseconds,
+    chain_stopwatch=onnx_stopwatch.chain_nanoseconds,
     int8_stopwatch=int8_nanoseconds,
     conversion_stopwatch=conversion_nanoseconds,
     int8=_int8,

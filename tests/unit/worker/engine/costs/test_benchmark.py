@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from worker.engine.costs import benchmark
+from worker.engine.costs import benchmark, cold_weights
 from worker.engine.costs.benchmark import measure
 from worker.engine.costs.kinds import CONVERSION
 from worker.engine.costs.plans import PLANS, added_plans, int8_plans
@@ -24,6 +24,7 @@ def small(monkeypatch, tmp_path):
         )
         for kind, plan in PLANS.items()
     }
+    monkeypatch.setattr(cold_weights, "LONG", 3)
     monkeypatch.setattr(benchmark, "PLANS", plans)
     return tmp_path
 

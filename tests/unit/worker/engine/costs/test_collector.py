@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from worker.engine.costs import collector
+from worker.engine.costs import cold_weights, collector
 from worker.engine.costs.plans import PLANS
 from worker.engine.costs.table_file import read
 
@@ -15,6 +15,7 @@ def small(monkeypatch):
     small = replace(
         plan, inputs=plan.inputs[:2], outputs=plan.outputs[:2], sides=plan.sides[:2]
     )
+    monkeypatch.setattr(cold_weights, "LONG", 3)
     monkeypatch.setattr(collector, "PLANS", {"1x1": small})
 
 
@@ -25,6 +26,7 @@ def test_a_collected_table_is_one_that_jobs_take(small, tmp_path):
     assert table.grids.keys() == {"1x1", "added 1x1"}
     assert table.runtime.startswith("onnxruntime ")
     assert table.block in (8, 16)
+    assert table.cold_ns_per_byte >= 0
     assert [each.name for each in tmp_path.iterdir()] == ["onnx.json"]
 
 

@@ -5,6 +5,7 @@ import pytest
 from worker.engine.costs import onnx_stopwatch
 from worker.engine.costs.onnx_stopwatch import (
     adding_nanoseconds,
+    chain_nanoseconds,
     nanoseconds,
     operator_nanoseconds,
 )
@@ -45,6 +46,16 @@ def test_sixteen_times_the_arithmetic_takes_longer():
 def test_layers_of_other_kinds_are_timed_and_leave_no_file(layer, size, folder):
     assert nanoseconds(layer, size, 2) > 0
     assert adding_nanoseconds(layer, size, 2) > 0
+    assert not list(folder.iterdir())
+
+
+def test_a_layer_of_a_chain_is_timed_alone_by_its_share(folder):
+    ones = (1, 1)
+    small = Convolution((8, 8, 1, 1), ones, ((0, 0), (0, 0)), ones)
+    large = Convolution((256, 256, 1, 1), ones, ((0, 0), (0, 0)), ones)
+    assert 0 < chain_nanoseconds(small, (4, 4), 8) < chain_nanoseconds(large, (4, 4), 8)
+    linear = Convolution((8, 8), (), (), ())
+    assert chain_nanoseconds(linear, (), 2) > 0
     assert not list(folder.iterdir())
 
 

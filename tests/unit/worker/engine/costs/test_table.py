@@ -28,6 +28,19 @@ def test_a_layer_takes_what_its_arithmetic_takes_in_whole_blocks_and_its_own_sha
     assert table.nanoseconds(layer(8, 8, (3,) * 4), (4,) * 4) is None
 
 
+def test_weights_from_memory_take_longer_by_the_byte():
+    table = replace(cost_table(layer_ns=50.0), cold_ns_per_byte=0.5)
+    weights = 5 * 8 * 9
+    warm = cost_table(layer_ns=50.0)
+    small = layer(8, 5)
+    assert table.nanoseconds(small, (10, 10)) == 8 * 8 * 9 * 100 + 50 + 2 * weights
+    assert warm.nanoseconds(small, (10, 10)) == 8 * 8 * 9 * 100 + 50
+    # what an addition takes more does not depend on the weights
+    chain = [layer(8, 16, (1, 1))]
+    more = table.summed(chain, 3, (10, 10)) - warm.summed(chain, 3, (10, 10))
+    assert more == 3 * 8 * 16 * 2
+
+
 def test_a_table_names_the_channels_that_are_computed_together():
     table = replace(cost_table(layer_ns=0.0), block=16)
     assert table.nanoseconds(layer(8, 17), (10, 10)) == 8 * 32 * 9 * 100

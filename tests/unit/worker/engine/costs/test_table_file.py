@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 from support.engine.costs import cost_table, written
@@ -29,6 +30,8 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
         (lambda table: table.update(layer_ns="fast"), "no time"),
         (lambda table: table.update(layer_ns=-1), "no time"),
         (lambda table: table.pop("grids"), "grids"),
+        (lambda table: table.update(cold_ns_per_byte=-1), "no time"),
+        (lambda table: table.update(cold_ns_per_byte="slow"), "no time"),
         (lambda table: table.update(block=0), "block 0"),
         (lambda table: table.update(block=True), "block True"),
         (lambda table: table["grids"]["3x3"].update(inputs=[]), "inputs of 3x3"),
@@ -71,6 +74,16 @@ def test_a_table_of_an_earlier_version_is_one_of_blocks_of_eight(tmp_path):
     del content["block"]
     path.write_text(json.dumps(content))
     assert read(path, "onnx").block == 8
+
+
+def test_a_table_that_knows_what_cold_weights_take_is_read_with_it(tmp_path):
+    path = tmp_path / "costs.json"
+    table = replace(cost_table(), cold_ns_per_byte=0.25)
+    table.write(path)
+    assert read(path, "onnx") == table
+    assert table.digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    # a table of an earlier version does not have it
+    assert "cold_ns_per_byte" not in written(tmp_path).read_text()
 
 
 def test_formats_of_one_runtime_share_a_table(tmp_path):
