@@ -274,15 +274,15 @@ def test_int8_alone_is_taken_where_it_meets_the_budgets_and_a_slower_choice_woul
     assert {site.form for site in report.sites} == {"original"}
 
 
-SMALL = """g (float[1, 16] x) => (float[1, 16] y)
-<float[16, 16] w1, float[16, 16] w2> {
+SMALL = """g (float[1, 12] x) => (float[1, 12] y)
+<float[12, 12] w1, float[12, 12] w2> {
     a = Gemm(x, w1)
     b = Relu(a)
     y = Gemm(b, w2) }"""
 
 
 def test_auto_is_in_float_where_int8_takes_more_of_a_small_file_than_it_saves(tmp_path):
-    images = np.random.default_rng(0).standard_normal((20, 16)).astype(np.float32)
+    images = np.random.default_rng(0).standard_normal((20, 12)).astype(np.float32)
     report = compressed(
         tmp_path, "auto", {"bytes_budget": "0.9"}, text=SMALL, images=images
     )
