@@ -95,7 +95,9 @@ def measured(
         needs_real = row in ("int8 real", "quantiser real")
         if needs_real and real is None:
             continue
-        target = folder / f"{row}.onnx"
+        # a job writes files of its own beside its artifact
+        target = folder / row / "artifact.onnx"
+        target.parent.mkdir()
         try:
             if row.startswith("quantiser"):
                 generator = np.random.default_rng(0)
@@ -176,10 +178,12 @@ def _time_of_int8(path: Path, folder: Path) -> float:
     """Return the share of the time that int8 alone is expected to take, by the cost table."""
     report = folder / "int8.json"
     if not report.exists():
+        own = folder / "time of int8"
+        own.mkdir()
         request = Request(
             str(path),
             "onnx",
-            str(folder / "int8.time.onnx"),
+            str(own / "artifact.onnx"),
             str(report),
             precision="int8",
             **request_members(get_settings(), "onnx", None, None),

@@ -33,6 +33,8 @@ _FASTER = 0.95
 """The largest share of the time that counts as faster: times of equal models differ by less."""
 _WORTH_MORE = 0.9
 """The share of the time of a simpler way below which another step is worth its loss."""
+_MOST_LOST = 0.01
+"""The share of right answers that a step beyond int8 alone may be expected to cost."""
 _ACCEPTABLE = ("low", "moderate", "unknown")
 """Levels of risk in the order of preference; what has a high one is never advised."""
 _LARGEST_ANALYSIS = 2**32
@@ -107,8 +109,8 @@ def chosen(
     """Return the name of the advised option, None for the model as it is, and the advice.
 
     Of the options that are faster and not of a high risk, those of the best level count. The
-    fastest is advised, unless int8 alone is nearly as fast. A model of a format without int8 is
-    told so.
+    fastest is advised, unless int8 alone is nearly as fast, or loses clearly fewer right answers.
+    A model of a format without int8 is told so.
     """
     choice, text = _chosen(options)
     return choice, text if adapter_of(
@@ -152,7 +154,7 @@ def _best(
         for each in candidates
         if each.precision == INT8 and each.flops_budget is None
     ]
-    if alone and _time(best) > _WORTH_MORE * _time(alone[0]):
+    if alone and not _is_worth_it(best, alone[0]):
         best = alone[0]
     gain = 1 / _time(best)
     text = f"{_capital(best.name)}: {gain:.1f} times as fast"
@@ -170,6 +172,15 @@ def _best(
     return best.name, f"{text}."
 
 
+def _is_worth_it(option: AdvisedOption, alone: AdvisedOption) -> bool:
+    """Whether an option is clearly faster than int8 alone, and loses few more right answers."""
+    if _time(option) > _WORTH_MORE * _time(alone):
+        return False
+    if option.expected_loss is None or alone.expected_loss is None:
+        return True
+    return option.expected_loss.expected <= alone.expected_loss.expected + _MOST_LOST
+
+
 def _low_rank_adds(alone: AdvisedOption, options: Sequence[AdvisedOption]) -> str:
     """Return a sentence on the gain of low rank over int8 alone."""
     for each in options:
@@ -180,10 +191,11 @@ def _low_rank_adds(alone: AdvisedOption, options: Sequence[AdvisedOption]) -> st
             return "low rank was refused beside it"
         if each.time_kept < _WORTH_MORE * _time(alone):
             faster = _time(alone) / each.time_kept
-            return (
-                f"together with low rank it is {faster:.1f} times as fast again, "
-                f"at the risk {each.risk}"
-            )
+            price = f"at the risk {each.risk}"
+            if each.expected_loss is not None:
+                lost = percent(round(each.expected_loss.expected, 4))
+                price = f"expected to lose {lost} (risk {each.risk})"
+            return f"together with low rank it is {faster:.1f} times as fast again, {price}"
     return "low rank adds nothing to it on this host"
 
 

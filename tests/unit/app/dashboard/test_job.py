@@ -148,6 +148,14 @@ def test_a_result_shows_thresholds_ranges_latency_and_versions(client):
     assert f'<code id="job-id">{job}</code>' in page
 
 
+def test_operations_in_int8_stand_beside_the_flops(client):
+    after = fake_engine.REPORT["after"] | {"integer_operations": 14_205_888}
+    _, page = shown(client, fake_engine.REPORT | {"after": after})
+    assert "14.2 M of them in int8" in page
+    _, page = shown(client, fake_engine.REPORT)
+    assert "of them in int8" not in page
+
+
 def test_the_level_of_a_classifier_is_shown_by_its_expected_loss(client):
     loss = {"expected": 0.031, "low": 0.011, "high": 0.072}
     risk = fake_engine.REPORT["risk"] | {"expected_loss": loss}

@@ -46,6 +46,21 @@ def test_both_are_advised_where_they_are_markedly_faster_at_the_same_risk():
     assert "2.0 times as fast again, at the risk moderate" in text
 
 
+@pytest.mark.parametrize(
+    ("lost", "choice"), [(0.03, "int8 alone"), (0.008, "both at 50 %")]
+)
+def test_both_are_advised_where_they_cost_few_right_answers(lost, choice):
+    little, more = (
+        ExpectedLoss(expected=expected, low=0.0, high=1.0) for expected in (0.001, lost)
+    )
+    alone = replace(ALONE, expected_loss=little)
+    both = replace(BOTH, time_kept=0.25, expected_loss=more)
+    name, text = chosen([alone, both])
+    assert name == choice
+    is_priced = "2.0 times as fast again, expected to lose 3.0 % (risk low)" in text
+    assert is_priced == (choice == "int8 alone")
+
+
 def test_both_that_were_refused_are_not_said_to_add_nothing():
     refused = replace(BOTH, time_kept=None, refusal="no")
     _, text = chosen([ALONE, refused])

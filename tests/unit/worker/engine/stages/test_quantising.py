@@ -75,16 +75,18 @@ def test_int8_alone_needs_no_budget_and_is_accounted_for(tmp_path):
     assert report.risk.level == "moderate"
 
 
-SHARED = """g (float[1, 16] x) => (float[1, 16] y)
-<float[16, 16] w, float[16] b> {
+SHARED = """g (float[1, 8] x) => (float[1, 8] y)
+<float[8, 8] w, float[8] b> {
     a = Gemm(x, w, b)
     y = Gemm(a, w) }"""
 
 
 def test_int8_alone_applies_to_layers_that_cannot_be_factored(tmp_path):
-    images = np.random.default_rng(0).standard_normal((20, 16)).astype(np.float32)
+    images = np.random.default_rng(0).standard_normal((20, 8)).astype(np.float32)
     report = compressed(tmp_path, "int8", text=SHARED, images=images)
-    assert report.after.integer_operations == 2 * 2 * 256
+    assert report.after.integer_operations == 2 * 2 * 64
+    # both uses of the weight are sites, and both are in int8
+    assert [site.int8 for site in report.sites] == [True, True]
     is_larger = report.after.bytes > report.before.bytes
     assert is_larger == (report.budget["note"] is not None)
     assert is_larger
@@ -272,15 +274,15 @@ def test_int8_alone_is_taken_where_it_meets_the_budgets_and_a_slower_choice_woul
     assert {site.form for site in report.sites} == {"original"}
 
 
-SMALL = """g (float[1, 16] x) => (float[1, 16] y)
-<float[16, 16] w1, float[16, 16] w2> {
+SMALL = """g (float[1, 12] x) => (float[1, 12] y)
+<float[12, 12] w1, float[12, 12] w2> {
     a = Gemm(x, w1)
     b = Relu(a)
     y = Gemm(b, w2) }"""
 
 
 def test_auto_is_in_float_where_int8_takes_more_of_a_small_file_than_it_saves(tmp_path):
-    images = np.random.default_rng(0).standard_normal((20, 16)).astype(np.float32)
+    images = np.random.default_rng(0).standard_normal((20, 12)).astype(np.float32)
     report = compressed(
         tmp_path, "auto", {"bytes_budget": "0.9"}, text=SMALL, images=images
     )

@@ -2,12 +2,18 @@
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
 
 from onnx import ModelProto, NodeProto, TensorProto
 
-from worker.engine.formats.onnx.graph import all_nodes, input_name, integer, operator
+from worker.engine.formats.onnx.graph import (
+    all_nodes,
+    fresh_name,
+    input_name,
+    integer,
+    operator,
+)
 from worker.engine.formats.onnx.int8.plain_gemms import has_plain_bias
 from worker.engine.numerics.convolution import Convolution
 
@@ -33,26 +39,41 @@ def node_sites(model: ModelProto) -> list[str | None]:
     """Return the site of each node of the main graph, in order; None for what is no layer.
 
     A site is named as `merge_sites` names it: after its first node, or after its weight where that
-    name is not unique. The layers in its place share its name and that of its weight, but for an
-    ending; the last of them has the name itself.
+    name is not unique. Nodes that share a weight and use it in different ways are sites of their
+    own. The layers in a site's place share its name and that of its weight, but for an ending; the
+    last of them has the name itself.
     """
     all_names = [node.name for node in all_nodes(model.graph.node)]
     name_counts = Counter(all_names)
-    names: dict[str, str] = {}
-    for node in model.graph.node:
-        if not _is_layer(node):
+    layers = [node for node in model.graph.node if _is_layer(node)]
+    names: dict[Hashable, str] = {}
+    used: set[str] = set()
+    for node in layers:
+        way = _way(node)
+        if way in names or without_factor(node.name) != node.name:
             continue
-        weight = without_factor(node.input[1])
         is_name_of_site = node.name and name_counts[node.name] == 1
-        if without_factor(node.name) == node.name:
-            name = node.name if is_name_of_site else weight
-            names.setdefault(weight, name)
+        name = node.name if is_name_of_site else without_factor(node.input[1])
+        names[way] = fresh_name(name, used)
+        # the other layers in the place of a site have weights of other names
+        names.setdefault(without_factor(node.input[1]), names[way])
     sites: list[str | None] = []
     for node in model.graph.node:
-        weight = without_factor(node.input[1]) if _is_layer(node) else ""
-        site = names.get(weight, weight) or None
+        site = None
+        if _is_layer(node):
+            site = names.get(_way(node)) or without_factor(node.input[1]) or None
         sites.append(site)
     return sites
+
+
+def _way(node: NodeProto) -> Hashable:
+    """Return what the nodes of one site have in common: the weight, and the way they use it."""
+    weight = without_factor(node.input[1])
+    if weight != node.input[1]:
+        # only a site that has its weight for itself is factored
+        return weight
+    attributes = [attribute.SerializeToString() for attribute in node.attribute]
+    return (node.op_type, *node.input[1:], *sorted(attributes))
 
 
 def _is_layer(node: NodeProto) -> bool:

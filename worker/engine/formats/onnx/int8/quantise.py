@@ -17,6 +17,7 @@ from onnxruntime.quantization.quant_utils import add_infer_metadata
 
 from convpress.refusal import Code, Refusal
 from worker.engine.formats.onnx.graph import operator, stored_names
+from worker.engine.formats.onnx.int8.answers import answers
 from worker.engine.formats.onnx.int8.layers import LAYERS
 from worker.engine.formats.onnx.int8.ranges import Range
 
@@ -44,12 +45,24 @@ _LONGEST_MESSAGE = 300
 _INFER_METADATA = "onnx.infer"
 
 
+class _Quantiser(QDQQuantizer):  # type: ignore[misc]  # the runtime ships no types
+    """ONNX Runtime's quantiser, which leaves some tensors in floats."""
+
+    floats: Collection[str] = ()
+
+    def quantize_activation_tensor(self, tensor_name: str) -> None:
+        """Mark a tensor to be quantised, unless it stays."""
+        if tensor_name not in self.floats:
+            super().quantize_activation_tensor(tensor_name)
+
+
 def quantised(
     model: ModelProto, ranges: Mapping[str, Range], nodes: Collection[str]
 ) -> ModelProto:
     """Return a prepared model with these layers in int8, and with the operators between them.
 
-    An operator beside a layer that stays in float stays as well. There is at least one layer.
+    An operator beside a layer that stays in float stays as well, and so do the model's answers.
+    There is at least one layer.
 
     Raises:
         Refusal: `model_unsupported` where the quantiser cannot write the model.
@@ -62,7 +75,7 @@ def quantised(
         for name, (least, most) in ranges.items()
     }
     with _quiet():
-        quantiser = QDQQuantizer(
+        quantiser = _Quantiser(
             copy,
             per_channel=True,
             reduce_range=False,
@@ -74,6 +87,7 @@ def quantised(
             op_types_to_quantize=[*LAYERS, *_BETWEEN],
             extra_options={"WeightSymmetric": True},
         )
+        quantiser.floats = answers(model)
         _run(quantiser)
     result: ModelProto = quantiser.model.model
     _drop_what_was_inferred(result)
@@ -108,10 +122,11 @@ def _between(model: ModelProto, nodes: Collection[str]) -> list[str]:
             own = consumers.setdefault(name, [])
             own.append(node)
     stored = stored_names(model.graph)
+    floats_at_end = answers(model)
     chosen = set(nodes)
     names = []
     for node in model.graph.node:
-        if operator(node) not in _BETWEEN:
+        if operator(node) not in _BETWEEN or floats_at_end.issuperset(node.output):
             continue
         neighbours = [producers[name] for name in node.input if name in producers]
         for name in node.output:

@@ -46,6 +46,17 @@ def test_layers_in_the_place_of_a_site_have_its_name():
     assert node_sites(graph) == ["stem", "stem", "stem"]
 
 
+def test_nodes_that_use_a_weight_in_two_ways_are_two_sites():
+    graph = model(
+        node("w", name="first", strides=[1, 1]),
+        node("w", name="second", strides=[2, 2]),
+        node("w", name="again", strides=[1, 1]),
+        node("v", strides=[1, 1]),
+        node("v", strides=[2, 2]),
+    )
+    assert node_sites(graph) == ["first", "second", "first", "v", "v_2"]
+
+
 @pytest.mark.parametrize(
     ("name", "site"),
     [

@@ -46,6 +46,14 @@ def test_activations_are_unsigned_with_a_scale_for_each_tensor():
     assert tensors["x_zero_point"].dtype == np.uint8
 
 
+def test_the_answers_are_not_rounded_to_8_bits():
+    proto = written(["first", "second", "third"])
+    producers = {node.output[0]: node.op_type for node in proto.graph.node}
+    assert producers["y"] == "Conv"
+    assert "y_scale" not in stored(proto)
+    assert {"d_scale", "u_quantized"} <= stored(proto).keys()
+
+
 def test_an_operator_beside_a_layer_in_float_stays():
     proto = written(["first", "second"])
     names = stored(proto)
