@@ -17,7 +17,7 @@ from worker.engine.formats.onnx.profile.node_site import (
     counted_node,
 )
 from worker.engine.formats.onnx.profile.node_use import NodeUse, cost_operands
-from worker.engine.formats.onnx.profile.trip_count import trip_count
+from worker.engine.formats.onnx.profile.trip_count import trip_count, true_conditions
 from worker.engine.formats.onnx.profile.value_sizes import ValueSizes, value_sizes
 from worker.engine.formats.onnx.shapes import (
     Shape,
@@ -56,7 +56,7 @@ def path_uses(model: ModelProto, inputs: Inputs, source: Path) -> Iterator[NodeU
     inferred = infer_shapes(model, input_shapes)
     graph = inferred.graph
     shapes = declared_shapes(graph)
-    known = constants(graph)
+    known = {**constants(graph), **true_conditions(graph)}
     unknown = _unknown_operands(graph.node, shapes)
     if unknown:
         # The runtime stops at contradictions as well, but our messages are clearer.
