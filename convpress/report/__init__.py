@@ -1,6 +1,13 @@
 """The records of reports and inspections: the engine fills them, and the worker validates them."""
 
-from convpress.report.account import Cost, Point, Site, Tensor, Unaccounted
+from convpress.report.account import (
+    Cost,
+    Point,
+    Site,
+    SizedByValues,
+    Tensor,
+    Unaccounted,
+)
 from convpress.report.compression import BudgetReport, Engine, Report
 from convpress.report.evidence import (
     Calibration,
@@ -53,6 +60,7 @@ __all__ = [
     "RunTimes",
     "Site",
     "Size",
+    "SizedByValues",
     "Spread",
     "Tensor",
     "Timing",

@@ -27,6 +27,19 @@ class Unaccounted(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SizedByValues(Record):
+    """The layers whose rows values of the inputs may decide, and a sentence on their cost.
+
+    `other_rows` says whether the artifact had other rows than the model when both were counted. All
+    costs are then those on the rows of the model.
+    """
+
+    layers: Many[str]
+    other_rows: bool = False
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cost(Record):
     """The costs of a model; one MAC is two FLOPs.
 

@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass, field
 
-from convpress.report.account import Cost, Point, Site, Tensor, Unaccounted
+from convpress.report.account import (
+    Cost,
+    Point,
+    Site,
+    SizedByValues,
+    Tensor,
+    Unaccounted,
+)
 from convpress.report.evidence import Calibration, Evaluation, Risk, Tried, Verification
 from convpress.report.records import Count, Few, Many, Record, Size
 from convpress.report.times import Latency, Timing
@@ -33,11 +40,13 @@ class Report(Record):
     budgets that the search for a promise tried, in their order; empty where a budget was sent.
     `precision` is the one that the job asked for.
     `restored` says what was turned back into floats in a quantised model, None for others.
+    `sized_by_values` is None where the shapes of the inputs decide all costs.
     """
 
     account_complete: bool = True
     unaccounted: Many[Unaccounted] = field(default_factory=list)
     restored: str | None = None
+    sized_by_values: SizedByValues | None = None
     evaluation: Evaluation | None = None
     tried: Few[Tried] = field(default_factory=list)
     format: str

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from convpress.report.account import Tensor, Unaccounted
+from convpress.report.account import SizedByValues, Tensor, Unaccounted
 from convpress.report.records import Count, Few, Many, Record
 
 
@@ -25,6 +25,7 @@ class Inspection(Record):
 
     `account_complete` and `unaccounted` are those of a report.
     `restored` says what was turned back into floats in a quantised model, None for others.
+    `sized_by_values` is None where the shapes of the inputs decide all costs.
     `missing` says what the costs depend on that is not known: an input shape, without which they
     are None, or the cost of some operators, which `macs` then leaves out. `courses` are the MACs
     along each of the model's execution paths; `macs` is the largest of them.
@@ -33,6 +34,7 @@ class Inspection(Record):
     account_complete: bool = True
     unaccounted: Many[Unaccounted] = field(default_factory=list)
     restored: str | None = None
+    sized_by_values: SizedByValues | None = None
     format: str
     inputs: Many[Tensor]
     outputs: Many[Tensor]

@@ -47,6 +47,7 @@ def with_costs(request: Request, opened: OpenedModel) -> dict[str, Any]:
         account_complete=not profile.unaccounted,
         unaccounted=account.unaccounted(profile),
         restored=account.restored(opened.restored),
+        sized_by_values=account.sized_by_values(profile),
         format=request.format,
         inputs=account.inputs(model.inputs, opened.shapes),
         outputs=account.tensors(model.outputs),

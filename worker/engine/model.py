@@ -32,6 +32,8 @@ INTEGERS = "it computes with integers"
 """Reasons to leave a layer of a quantised model as it is, in any format."""
 ALONE = "it computes weights from parameters alone, which ends where those weights are replaced"
 """The reason of products that every run computes anew, although no input changes them."""
+NO_ROWS = "it has no rows on the inputs that were counted"
+"""The reason of layers that cost nothing, as the heads of a detector that finds nothing."""
 _ADVICE_ON_QUANTISED = (
     "; give the model from before its quantisation, with weights of floating point"
 )
@@ -127,7 +129,8 @@ class Site:
     say). `reason` says why the format cannot replace this site; None where it can. `itemsize` is
     the number of bytes of one weight, where the site can be replaced. `execution_paths` holds the
     site's cost along each way through the model's branches; `macs` is the largest of them. It is
-    empty where the model has no branches.
+    empty where the model has no branches. `sized_by_values` says whether values of the inputs may
+    decide how many rows it has, or whether it runs.
     """
 
     name: str
@@ -139,6 +142,7 @@ class Site:
     reason: str | None = None
     itemsize: int = 4
     execution_paths: tuple[int, ...] = ()
+    sized_by_values: bool = False
 
     def macs_of(self, convolutions: Sequence[Convolution]) -> int:
         """Return the MACs of these convolutions in the site's place, over all its calls."""
@@ -174,13 +178,14 @@ class CostProfile:
 
     `unsettled` are those of the uncounted operators that have MACs whose number these shapes do not
     determine. `unaccounted` are all operators whose MACs are not known; with any, the account is
-    incomplete.
+    incomplete. `sized_outputs` are the outputs whose sizes values of the inputs may decide.
     """
 
     sites: tuple[Site, ...]
     uncounted: Mapping[str, int]
     unsettled: Mapping[str, int] = field(default_factory=dict)
     unaccounted: tuple[UnaccountedOperator, ...] = ()
+    sized_outputs: frozenset[str] = frozenset()
 
     @property
     def execution_paths(self) -> tuple[int, ...]:
@@ -324,6 +329,7 @@ class OpenedModel:
     """A model that was opened from the file at `path` and bound to the shapes of its inputs.
 
     `posted` is the model that was sent, where that is quantised and this one has its floats.
+    `counted` are its costs where they are known already.
     """
 
     format: Format
@@ -332,6 +338,7 @@ class OpenedModel:
     shapes: Shapes
     posted: "OpenedModel | None" = None
     restored: Restored | None = None
+    counted: CostProfile | None = None
 
     @cached_property
     def profile(self) -> CostProfile:
@@ -340,7 +347,7 @@ class OpenedModel:
         Raises:
             Refusal: `input_shape_mismatch` where the model cannot take these shapes.
         """
-        return self.model.count(self.shapes)
+        return self.counted or self.model.count(self.shapes)
 
     @property
     def parameters(self) -> int:

@@ -1,7 +1,7 @@
 """The comparison of the outputs of two models on the same inputs."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -51,11 +51,13 @@ def compare(
     originals: Sequence[Outputs],
     compressed: Sequence[Outputs],
     declared: Mapping[str, DeclaredShape] | None = None,
+    sized_outputs: Collection[str] = (),
 ) -> Comparison:
     """Compare the outputs of two models on the same inputs.
 
     Names, shapes and dtypes must agree, and values be finite where the original's are. `declared`
-    holds the shapes that the model declares: sizes that it leaves open may differ.
+    holds the shapes that the model declares: sizes that it leaves open may differ, and all sizes of
+    `sized_outputs`, which values decide.
 
     Raises:
         Refusal: `verification_failed`, with the first output that differs.
@@ -66,7 +68,9 @@ def compare(
     difference = energy = 0.0
     spreads: dict[str, _Spread] = defaultdict(_Spread)
     finite = True
-    sized_by_values = _sized_by_values(originals, compressed, declared or {})
+    sized_by_values = _sized_by_values(
+        originals, compressed, declared or {}, sized_outputs
+    )
     pairs = zip(originals, compressed, strict=True)
     for original, other in pairs:
         _require_same_names(original, other)
@@ -150,6 +154,7 @@ def _sized_by_values(
     originals: Sequence[Outputs],
     compressed: Sequence[Outputs],
     declared: Mapping[str, DeclaredShape],
+    sized_outputs: Collection[str],
 ) -> tuple[str, ...]:
     """Return the outputs whose sizes differ in some run, along axes that the model leaves open."""
     names: dict[str, None] = {}
@@ -164,7 +169,10 @@ def _sized_by_values(
                 for axis in range(own.ndim)
                 if own.shape[axis] != expected.shape[axis]
             ]
-            if axes and _are_open(axes, shape, [run[name].shape for run in originals]):
+            if not axes:
+                continue
+            sizes = [run[name].shape for run in originals]
+            if name in sized_outputs or _are_open(axes, shape, sizes):
                 names[name] = None
     return tuple(names)
 

@@ -1,4 +1,4 @@
-"""What an account leaves out, and of which model it is."""
+"""What an account leaves out or cannot know, and of which model it is."""
 
 from rich.text import Text
 
@@ -11,6 +11,18 @@ _MOST_LINES = 10
 def restored(account: Report | Inspection) -> list[Text]:
     """Return the line on a quantised model whose floats were restored; none for others."""
     return [plain(account.restored)] if account.restored else []
+
+
+def sized_by_values(account: Report | Inspection) -> list[Text]:
+    """Return the lines on layers whose rows values decide; none where shapes decide all."""
+    sized = account.sized_by_values
+    if sized is None:
+        return []
+    shown = sized.layers[:_MOST_LINES]
+    names = ", ".join(shown)
+    if len(sized.layers) > _MOST_LINES:
+        names += f" and {len(sized.layers) - _MOST_LINES} more"
+    return [plain(f"{sized.text} {names}")]
 
 
 def incomplete(account: Report | Inspection) -> list[Text]:

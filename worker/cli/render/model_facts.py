@@ -5,13 +5,14 @@ from rich.table import Table
 
 from convpress.report import Inspection
 from convpress.text.quantities import amount, size
-from worker.cli.render.incomplete import incomplete, restored
+from worker.cli.render.incomplete import incomplete, restored, sized_by_values
 from worker.cli.render.tables import plain
 
 
 def overview(model: Inspection) -> Group:
     """Return a model's format, inputs, outputs and size."""
-    return Group(*incomplete(model), *restored(model), _facts(model))
+    above = (*incomplete(model), *restored(model), *sized_by_values(model))
+    return Group(*above, _facts(model))
 
 
 def _facts(model: Inspection) -> Table:

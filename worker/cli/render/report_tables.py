@@ -9,7 +9,7 @@ from rich.text import Text
 from convpress.evaluation import kind_of
 from convpress.report import Cost, Report, Spread
 from convpress.text.quantities import amount, percent, size
-from worker.cli.render.incomplete import incomplete, restored
+from worker.cli.render.incomplete import incomplete, restored, sized_by_values
 from worker.cli.render.layer_tables import sites
 from worker.cli.render.tables import milliseconds_text, new_table, plain
 
@@ -19,6 +19,7 @@ def account(report: Report) -> Group:
     above = (
         *incomplete(report),
         *restored(report),
+        *sized_by_values(report),
         *_remark(report),
         *_evaluation(report),
         *_tried(report),

@@ -6,7 +6,7 @@ from convpress import report as records
 from convpress.budgets import FLOPS_PER_MAC
 from convpress.precision import AUTO, FLOAT, INT8, Precision
 from convpress.shapes import format_shape
-from worker.engine.model import CostProfile, Restored, Shapes, Site, TensorSpec
+from worker.engine.model import NO_ROWS, CostProfile, Restored, Shapes, Site, TensorSpec
 
 CONVENTION = (
     "FLOPs = 2 x MACs. A convolution counts one MAC per weight and output position (input "
@@ -26,6 +26,10 @@ _AFTER_RESTORING: Mapping[Precision | None, str] = {
     INT8: "The artifact was quantised again.",
     AUTO: "The artifact was quantised again where the budgets want it.",
 }
+_OTHER_ROWS = (
+    " The artifact had other rows on them than the model: its cost is that on the rows of the "
+    "model, and the number of its weights was checked instead."
+)
 _IN_FLOATS_AFTER_ALL = "The artifact computes in floats: no layer is in int8."
 
 
@@ -61,7 +65,7 @@ def _inspected(site: Site) -> records.InspectedSite:
         macs=site.macs,
         calls=sum(call.times for call in site.calls),
         courses=paths_of(site),
-        reason=site.reason,
+        reason=site.reason or (None if site.macs else NO_ROWS),
     )
 
 
@@ -80,6 +84,30 @@ def uncounted(profile: CostProfile) -> dict[str, int]:
 def unaccounted(profile: CostProfile) -> list[records.Unaccounted]:
     """Return the operators that the account of a model leaves out."""
     return [records.Unaccounted(**vars(operator)) for operator in profile.unaccounted]
+
+
+def sized_by_values(
+    profile: CostProfile, *, other_rows: bool = False
+) -> records.SizedByValues | None:
+    """Return the layers whose rows values of the inputs may decide; None for none.
+
+    `other_rows` says whether the artifact had other rows than the model when both were counted.
+
+    >>> site = Site("head", "Gemm", (8, 4), 32, sized_by_values=True)
+    >>> sized_by_values(CostProfile((site,), {})).layers
+    ['head']
+    """
+    layers = [site.name for site in profile.sites if site.sized_by_values]
+    if not layers:
+        return None
+    number = "1 layer has" if len(layers) == 1 else f"{len(layers)} layers have"
+    text = (
+        f"Values of the inputs may decide how many rows {number}, and whether they run. The cost "
+        "is that on inputs that were made for the count; on others it may differ."
+    )
+    if other_rows:
+        text += _OTHER_ROWS
+    return records.SizedByValues(layers=layers, other_rows=other_rows, text=text)
 
 
 def cost(

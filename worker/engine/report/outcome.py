@@ -6,6 +6,7 @@ from convpress import report as records
 from convpress.formats import Format
 from worker.engine.costs.processor import host_name
 from worker.engine.costs.table import CostTable
+from worker.engine.model import NO_ROWS
 from worker.engine.report.account import paths_of
 from worker.engine.selection.analysis import Analysis
 from worker.engine.selection.bound_budget import BoundBudget
@@ -14,6 +15,7 @@ from worker.engine.selection.frontier import FrontierPoint
 from worker.engine.selection.layout import branch_convolutions, branch_number, layout_of
 from worker.engine.selection.objective import FixedRank, Goal, Objective
 
+_MET = "the budget is met without factoring it"
 _NS_PER_MS = 1e6
 _DECIMALS_OF_MS = 4
 
@@ -75,7 +77,7 @@ def site(
     # a site may stay although it could be factored
     reason = candidates.reason
     if not reason and choice.form == ORIGINAL:
-        reason = "the budget is met without factoring it"
+        reason = _MET if original.macs else NO_ROWS
     return records.Site(
         name=original.name,
         op=original.op,

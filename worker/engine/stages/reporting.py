@@ -37,6 +37,9 @@ def write_report(
             request.precision,
             has_integers=verification.profile.integer_macs > 0,
         ),
+        sized_by_values=account.sized_by_values(
+            profile, other_rows=verification.has_other_rows
+        ),
         evaluation=verification.evaluation,
         tried=[] if search is None else list(search.tried),
         format=request.format,

@@ -1,7 +1,7 @@
 """Verify: count the artifact anew, run it, compare it with the original, and time both."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -32,7 +32,8 @@ class Verification:
     """The costs of the artifact's file, the times of both, and the comparison of the outputs.
 
     There is one comparison for each group of the artifact's comparison inputs. `evaluated` has the
-    figures of the user's own labels, None without any.
+    figures of the user's own labels, None without any. The costs are those on the rows of the
+    original; `has_other_rows` says whether values gave the artifact others.
     """
 
     profile: CostProfile
@@ -40,6 +41,7 @@ class Verification:
     comparisons: Mapping[str, Comparison]
     timings: Timings
     evaluated: Evaluated | None = None
+    has_other_rows: bool = False
 
     @property
     def evaluation(self) -> records.Evaluation | None:
@@ -63,7 +65,7 @@ def verify(
     """
     progress.enter("verifying")
     output = Path(request.output)
-    profile, parameters = _counted(request, output, artifact)
+    profile, parameters, has_other_rows = _counted(request, output, artifact)
     groups = artifact.comparison_inputs.groups
     inputs = list(chain.from_iterable(groups.values()))
     loaded: dict[Path, Runner] = {}
@@ -77,7 +79,11 @@ def verify(
     run_artifact = load_runner(request.format, output)
     compressed = tuple(run_artifact(each) for each in inputs)
     comparisons = _by_group(
-        groups, originals, compressed, artifact.original.output_shapes
+        groups,
+        originals,
+        compressed,
+        artifact.original.output_shapes,
+        artifact.original.profile.sized_outputs,
     )
     evaluated = None if evaluation is None else evaluation.of(run_artifact)
     loaded[output] = run_artifact
@@ -88,7 +94,9 @@ def verify(
         in_turn=before is None,
         threads=request.threads or 1,
     )
-    return Verification(profile, parameters, comparisons, timings, evaluated)
+    return Verification(
+        profile, parameters, comparisons, timings, evaluated, has_other_rows
+    )
 
 
 def _original_alone(
@@ -206,6 +214,7 @@ def _by_group(
     originals: Sequence[Outputs],
     compressed: Sequence[Outputs],
     declared: Mapping[str, DeclaredShape],
+    sized_outputs: Collection[str],
 ) -> dict[str, Comparison]:
     """Return the comparison of each group's outputs, which follow each other in order.
 
@@ -217,7 +226,7 @@ def _by_group(
     for name, inputs in groups.items():
         end = start + len(inputs)
         comparisons[name] = compare(
-            originals[start:end], compressed[start:end], declared
+            originals[start:end], compressed[start:end], declared, sized_outputs
         )
         start = end
     return comparisons
@@ -225,32 +234,31 @@ def _by_group(
 
 def _counted(
     request: Request, output: Path, artifact: WrittenArtifact
-) -> tuple[CostProfile, int]:
-    """Return the cost profile and the parameters of the file; the opened model dies here."""
-    model = open_model(request.format, output)
-    # types that the user stated hold for the artifact too
-    model.bind(parse_input_shape(request.input_shape))
-    written = OpenedModel(request.format, output, model, artifact.original.shapes)
-    _require_promised(artifact, written)
-    return written.profile, written.parameters
+) -> tuple[CostProfile, int, bool]:
+    """Return the costs and the parameters of the file; the opened model dies here.
 
-
-def _require_promised(artifact: WrittenArtifact, written: OpenedModel) -> None:
-    """Check that the file costs the sum of its sites, and fits the budgets.
+    The costs are those on the rows of the original. The last one says whether the artifact has
+    others, which values decide.
 
     Raises:
         Refusal: `verification_failed`.
     """
-    # a weight that was replaced is no longer computed from its parameters
-    saved = artifact.original.profile.weight_macs - written.profile.weight_macs
-    # the file is counted anew: a mistake in replacing the sites shows here
-    if saved < 0 or written.profile.macs != artifact.macs - saved:
-        raise Refusal(
-            Code.VERIFICATION_FAILED,
-            "the compressed model does not cost the sum of its layers",
-            expected=f"{artifact.macs - saved} MACs",
-            got=f"{written.profile.macs} MACs",
-        )
+    model = open_model(request.format, output)
+    # types that the user stated hold for the artifact too
+    model.bind(parse_input_shape(request.input_shape))
+    written = OpenedModel(request.format, output, model, artifact.original.shapes)
+    own = written.profile
+    profile = artifact.costs.checked(artifact.original.profile, own)
+    _require_budgets(artifact, replace(written, counted=profile))
+    return profile, written.parameters, profile is not own
+
+
+def _require_budgets(artifact: WrittenArtifact, written: OpenedModel) -> None:
+    """Check that the file fits the budgets.
+
+    Raises:
+        Refusal: `verification_failed`.
+    """
     if not isinstance(artifact.goal, Objective):
         return
     for budget in artifact.goal.budgets:

@@ -24,6 +24,7 @@ from worker.engine.selection.narrowing import narrow_layers
 from worker.engine.selection.objective import Goal
 from worker.engine.stages.int8_plan import Int8Plan
 from worker.engine.stages.planning import Plan
+from worker.engine.stages.promised_costs import PromisedCosts
 from worker.engine.verify import DeclaredShape
 
 _MOST_COMPARED = 64
@@ -58,7 +59,7 @@ class Original:
 class WrittenArtifact:
     """An artifact that was written, and the report's parts that the plan determines.
 
-    `macs` are those that the plan promises. Nothing was fitted to `comparison_inputs`, unless they
+    `costs` are those that the plan promises. Nothing was fitted to `comparison_inputs`, unless they
     say so. `trusted_error` is the predicted error, None where nothing weighs the sites' errors.
     `calibration` holds the members of `convpress.report.Calibration` that apply. `factored` says
     whether a site was factored. `int8` says what is to be written in int8, None for float alone.
@@ -69,7 +70,7 @@ class WrittenArtifact:
     goal: Goal
     unchanged: bool
     reused: bool
-    macs: int
+    costs: PromisedCosts
     comparison_inputs: ComparisonInputs
     predicted_error: float
     trusted_error: float | None
@@ -106,7 +107,7 @@ def write_artifact(
         goal=plan.goal,
         unchanged=plan.unchanged,
         reused=analysis.reused,
-        macs=analysis.macs_of(choice),
+        costs=PromisedCosts.of(analysis.sites, choice),
         comparison_inputs=_comparison_inputs(opened, plan),
         predicted_error=predicted_error,
         trusted_error=predicted_error if analysis.weights else None,

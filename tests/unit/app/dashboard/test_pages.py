@@ -161,6 +161,16 @@ def test_a_quantised_model_is_named_above_all_figures(client):
     assert "Quantised model" not in page_of(client, REPORT)
 
 
+def test_layers_whose_rows_values_decide_are_named_above_all_figures(client):
+    sized = {"layers": [f"head_{number}" for number in range(12)], "text": "Values!"}
+    page = page_of(client, REPORT | {"sized_by_values": sized})
+    assert page.index("Values!") < page.index("At a glance")
+    assert "head_9" in page
+    assert "head_10" not in page
+    assert "And 2 more" in page
+    assert "Costs that depend on values" not in page_of(client, REPORT)
+
+
 def test_an_incomplete_account_is_said_above_all_figures(client):
     mixed = {"name": "fused", "operator": "acme::Mix", "reason": "there is no rule"}
     incomplete = REPORT | {"account_complete": False, "unaccounted": [mixed]}

@@ -70,6 +70,16 @@ def test_scores_that_are_no_numbers_agree_with_nothing():
     assert compare([{"y": one * np.nan}], [{"y": other}]).agreement is None
 
 
+def test_outputs_that_values_size_may_be_equal_in_all_runs_of_the_original():
+    """As of a detector that finds nothing in noise; its artifact may find something."""
+    originals = [{"y": np.ones(3, np.float32), "boxes": np.zeros((0, 4), np.float32)}]
+    others = [{"y": np.ones(3, np.float32), "boxes": np.zeros((2, 4), np.float32)}]
+    with pytest.raises(Refusal, match="boxes"):
+        compare(originals, others)
+    result = compare(originals, others, {}, {"boxes"})
+    assert result.sized_by_values == ("boxes",)
+
+
 def test_outputs_sized_by_values_are_named_and_left_out():
     boxes, others = np.ones((5, 4)), np.ones((7, 4))
     fixed = np.array([3.0, 4.0])

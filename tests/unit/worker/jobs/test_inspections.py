@@ -25,6 +25,7 @@ INSPECTION = {
     "account_complete": True,
     "unaccounted": [],
     "restored": None,
+    "sized_by_values": None,
     "format": "onnx",
     "inputs": [{"name": "x", "dtype": "float32", "shape": "1x1x3x3"}],
     "outputs": [{"name": "y", "dtype": "float32", "shape": None}],

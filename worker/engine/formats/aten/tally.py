@@ -70,13 +70,13 @@ def profile_of(
         else:
             called[name][operation] += times
 
-    rows = {name: _site(site, called[name]) for name, site in sites.items()}
+    rows = {name: _site(site, called[name], account) for name, site in sites.items()}
     for operations in outside.values():
         first = next(iter(operations))
         path = _path(paths, first.weight)
         base = (path or first.op).removesuffix(".weight")
         name = unused_name(base, rows.__contains__)
-        rows[name] = _site_outside(name, first, operations)
+        rows[name] = _site_outside(name, first, operations, account)
     items = account.unaccounted.items()
     unaccounted = tuple(
         UnaccountedOperator(_path(paths, weight) or operator, operator, NO_RULE)
@@ -174,7 +174,7 @@ def _is_uneven(convolution: Convolution) -> bool:
     return any(before != behind for before, behind in padding)
 
 
-def _site(site: GraphSite, operations: _Calls) -> Site:
+def _site(site: GraphSite, operations: _Calls, account: Account) -> Site:
     calls = []
     for operation, times in operations.items():
         if operation.call is not None:
@@ -192,10 +192,23 @@ def _site(site: GraphSite, operations: _Calls) -> Site:
         tuple(calls),
         site.reason if operations else NOT_CALLED,
         site.weight.element_size(),
+        sized_by_values=_are_sized_by_values(operations, account),
     )
 
 
-def _site_outside(name: str, first: Operation, operations: _Calls) -> Site:
+def _are_sized_by_values(operations: _Calls, account: Account) -> bool:
+    """Return whether values of the inputs may decide the sizes or the number of these calls.
+
+    A site that was not called may be where the program has read another value.
+    """
+    if not operations:
+        return account.values_were_read
+    return not operations.keys().isdisjoint(account.sized_by_values)
+
+
+def _site_outside(
+    name: str, first: Operation, operations: _Calls, account: Account
+) -> Site:
     """Return a site for arithmetic that no graph names.
 
     It lies inside other operators, or works on weights that are computed at run time.
@@ -213,6 +226,7 @@ def _site_outside(name: str, first: Operation, operations: _Calls) -> Site:
         first.convolution,
         calls,
         _why_outside(first),
+        sized_by_values=_are_sized_by_values(operations, account),
     )
 
 

@@ -24,6 +24,7 @@ from worker.engine.formats.aten.layers import (
     tensor_key,
 )
 from worker.engine.formats.aten.nested_values import tensors_in
+from worker.engine.formats.aten.value_sizes import ValueSizes
 from worker.engine.model import Call
 from worker.engine.numerics.convolution import Convolution
 from worker.engine.numerics.flops import matmul_macs
@@ -85,12 +86,16 @@ class Account:
         unaccounted: The operators with products and without a counting rule, each with the key of
             its weight; None where it has none.
         matrix_macs: All multiply-accumulates but those of products with vectors.
+        sized_by_values: The operations on sizes that values of the inputs may decide.
+        values_were_read: Whether the program has read a value that the inputs decide.
     """
 
     operations: Counter[Operation] = field(default_factory=Counter)
     others: Counter[str] = field(default_factory=Counter)
     unaccounted: dict[str, TensorKey | None] = field(default_factory=dict)
     matrix_macs: int = 0
+    sized_by_values: set[Operation] = field(default_factory=set)
+    values_were_read: bool = False
 
     @property
     def macs(self) -> int:
@@ -105,18 +110,22 @@ class Account:
         self.others.update(other.others)
         self.unaccounted = other.unaccounted | self.unaccounted
         self.matrix_macs += other.matrix_macs
+        self.sized_by_values |= other.sized_by_values
+        self.values_were_read |= other.values_were_read
 
 
 class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves its hooks untyped
     """Notes the operators of a run in its `account`.
 
-    `stored` identifies the tensors that may be a weight. `failure` is what an operator raised:
-    the interpreter that passes it on loses its message.
+    `stored` identifies the tensors that may be a weight. `sizes` follows the values of the inputs;
+    without it none decides a size. `failure` is what an operator raised: the interpreter that
+    passes it on loses its message.
     """
 
-    def __init__(self, stored: Set[TensorKey]) -> None:
+    def __init__(self, stored: Set[TensorKey], sizes: ValueSizes | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # as above
         self._stored = stored
+        self._sizes = sizes
         # A view of a stored tensor is a part of that tensor.
         self._by_memory = {key[0]: key for key in stored}
         self.failure: Exception | None = None
@@ -151,17 +160,21 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
             raise
         operator = func.overloadpacket
         if operator in _CONVOLUTIONS:
-            self._note(self._convolution(*args[:9]))
+            self._note(self._convolution(*args[:9]), args)
         elif operator in _PRODUCTS:
             left, right = (args[position] for position in _PRODUCTS[operator])
             product = self._product(operator.__name__, left, right)
-            self._note(product, of_vectors=min(left.dim(), right.dim()) < _LEAST_AXES)
+            of_vectors = min(left.dim(), right.dim()) < _LEAST_AXES
+            self._note(product, args, of_vectors=of_vectors)
         elif operator in RULES:
             macs = RULES[operator](args, result)
-            self._note(self._inside(operator.__name__, args, macs))
+            self._note(self._inside(operator.__name__, args, macs), args)
         elif not func.is_view and operator is not _aten.empty:
             # `empty` is memory that other operators ask for: it computes nothing.
             self._note_other(func, args)
+        if self._sizes is not None:
+            self._sizes.note(func, (args, kwargs), result)
+            self.account.values_were_read |= self._sizes.were_read
         return result
 
     def _convolution(
@@ -194,8 +207,12 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
             call=call,
         )
 
-    def _note(self, operation: Operation, *, of_vectors: bool = False) -> None:
+    def _note(
+        self, operation: Operation, args: Sequence[Any], *, of_vectors: bool = False
+    ) -> None:
         self.account.operations[operation] += 1
+        if self._sizes is not None and self._sizes.decide(args):
+            self.account.sized_by_values.add(operation)
         if not of_vectors:
             self.account.matrix_macs += operation.macs
 

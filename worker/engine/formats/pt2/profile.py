@@ -13,6 +13,7 @@ from convpress.refusal import Code, Refusal
 from convpress.shapes import FIELD, format_shape
 from worker.engine.formats.aten.errors import TORCH_ERRORS, message_of, require_memory
 from worker.engine.formats.aten.layers import TensorKey, tensor_key
+from worker.engine.formats.aten.nested_values import tensors_in
 from worker.engine.formats.aten.sites import named_sites
 from worker.engine.formats.aten.tally import (
     profile_of,
@@ -22,6 +23,7 @@ from worker.engine.formats.aten.tally import (
     without_fused_kernels,
 )
 from worker.engine.formats.aten.trace import Account, Trace
+from worker.engine.formats.aten.value_sizes import ValueSizes
 from worker.engine.formats.pt2 import execute
 from worker.engine.formats.pt2.execute import Choice, Conditional, RunBranch
 from worker.engine.formats.pt2.flat import flattened
@@ -35,6 +37,8 @@ from worker.engine.formats.pt2.layers import layer_nodes, weights_elsewhere
 from worker.engine.model import NUMBER, CostProfile, TensorSpec
 from worker.engine.numerics.random_inputs import random_inputs
 
+_WITHOUT_DATA = "meta"
+"""The device of tensors without data: what runs there has no sizes that depend on values."""
 _RUN_ERRORS = (*TORCH_ERRORS, NotImplementedError, AssertionError)
 
 
@@ -53,7 +57,7 @@ def count(
     """
     bare = without_data(inputs, shapes)
     try:
-        return _count(program, _as_passed(program, inputs, bare), "meta")
+        return _count(program, _as_passed(program, inputs, bare), _WITHOUT_DATA)
     except _RUN_ERRORS:
         pass  # it may need data: what fails with data as well is refused below
     arrays = random_inputs(inputs, shapes)
@@ -116,7 +120,10 @@ def _count(
     contents = {**stored, **fixed_inputs(program), **inputs}
     known = constants.known()
     keys = stored_keys(sites, paths)
-    account = run({**contents, **known}, keys)
+    sizes = None
+    if device != _WITHOUT_DATA:
+        sizes = ValueSizes(tensors_in(inputs))
+    account = run({**contents, **known}, keys, sizes=sizes)
     profile = profile_of(account, sites, paths)
     if known.keys() <= stored.keys():
         return profile
@@ -127,10 +134,14 @@ def _count(
 
 
 def _run(
-    graph: Graph, contents: Mapping[str, Any], stored: Set[TensorKey], device: str
+    graph: Graph,
+    contents: Mapping[str, Any],
+    stored: Set[TensorKey],
+    device: str,
+    sizes: ValueSizes | None = None,
 ) -> Account:
     """Return the account of a run; `contents` are what is known before."""
-    trace = Trace(stored)
+    trace = Trace(stored, sizes)
     with without_fused_kernels(), trace:
         move = partial(on_device, device=device)
         execute.run(graph, contents, move, _costliest(trace))
@@ -159,6 +170,6 @@ def _costliest(trace: Trace) -> Choice:
 def _copy(tensor: Tensor, device: str) -> Tensor:
     """Return a stored tensor on a device; a run may write into it."""
     detached = tensor.detach()
-    if device == "meta":
-        return detached.to("meta")
+    if device == _WITHOUT_DATA:
+        return detached.to(_WITHOUT_DATA)
     return detached.clone()

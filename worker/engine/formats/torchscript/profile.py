@@ -4,7 +4,9 @@ Branches are counted where they are taken, and loops as often as they run.
 """
 
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +17,7 @@ from convpress.refusal import Code, Refusal
 from convpress.shapes import FIELD, format_shape
 from worker.engine.formats.aten.errors import TORCH_ERRORS, message_of, require_memory
 from worker.engine.formats.aten.layers import TensorKey, tensor_key
+from worker.engine.formats.aten.outputs import named_leaves
 from worker.engine.formats.aten.tally import (
     DoesNotRunError,
     profile_of,
@@ -23,14 +26,21 @@ from worker.engine.formats.aten.tally import (
     without_data,
     without_fused_kernels,
 )
-from worker.engine.formats.aten.trace import Trace
+from worker.engine.formats.aten.trace import Account, Trace
+from worker.engine.formats.aten.value_sizes import ValueSizes
 from worker.engine.formats.torchscript import compiler
 from worker.engine.formats.torchscript.file import load
+from worker.engine.formats.torchscript.graph import nodes
+from worker.engine.formats.torchscript.method import Method
 from worker.engine.formats.torchscript.preparation.prepare import methods_to_count
 from worker.engine.formats.torchscript.signature import arguments, own_dtype
 from worker.engine.formats.torchscript.sites import sites_of
 from worker.engine.model import CostProfile, TensorSpec
 from worker.engine.numerics.random_inputs import random_inputs
+
+_WITHOUT_DATA = "meta"
+"""The device of tensors without data: what runs there has no sizes that depend on values."""
+_TO_LIST = "prim::tolist"
 
 
 def count(
@@ -46,7 +56,7 @@ def count(
     """
     bare = without_data(inputs, shapes)
     try:
-        return _count(path, "meta", bare)
+        return _count(path, _WITHOUT_DATA, bare)
     except TORCH_ERRORS:
         pass  # it may need data: what fails with data as well is refused below
     arrays = random_inputs(inputs, shapes)
@@ -73,13 +83,28 @@ def _count(path: Path, device: str, tensors: Mapping[str, Tensor]) -> CostProfil
     stored = module.state_dict(keep_vars=True)
     paths = {tensor_key(tensor): path for path, tensor in stored.items()}
     keys = stored_keys(sites, paths)
-    trace = _run(module, tensors, keys)
-    profile = profile_of(trace.account, sites, paths)
+    sizes = None if device == _WITHOUT_DATA else _value_sizes(methods, tensors)
+    account, result = _run(module, tensors, keys, sizes)
+    profile = profile_of(account, sites, paths)
+    if sizes is not None:
+        outputs = dict(named_leaves(result, "output")).items()
+        names = [name for name, output in outputs if sizes.decide(output)]
+        profile = replace(profile, sized_outputs=frozenset(names))
     if not any(method.superseded for method in methods):
         return profile
     as_written = _macs_as_written(path, device, tensors)
-    alone = as_written - trace.account.matrix_macs
+    alone = as_written - account.matrix_macs
     return with_weight_macs(profile, alone)
+
+
+def _value_sizes(
+    methods: Sequence[Method], tensors: Mapping[str, Tensor]
+) -> ValueSizes:
+    """Return what follows the values of the inputs; `tolist` reads them where no trace sees it."""
+    kinds: set[str] = set()
+    for method in methods:
+        kinds.update(node.kind() for node in nodes(method.graph))
+    return ValueSizes(tensors.values(), were_read=_TO_LIST in kinds)
 
 
 def _macs_as_written(path: Path, device: str, tensors: Mapping[str, Tensor]) -> int:
@@ -89,22 +114,26 @@ def _macs_as_written(path: Path, device: str, tensors: Mapping[str, Tensor]) -> 
     """
     module = load(path, device)
     methods_to_count(module, computes_weights=False)
-    return _run(module, tensors, set()).account.matrix_macs
+    account, _ = _run(module, tensors, set())
+    return account.matrix_macs
 
 
 def _run(
-    module: RecursiveScriptModule, tensors: Mapping[str, Tensor], stored: Set[TensorKey]
-) -> Trace:
-    """Run the module under a trace."""
+    module: RecursiveScriptModule,
+    tensors: Mapping[str, Tensor],
+    stored: Set[TensorKey],
+    sizes: ValueSizes | None = None,
+) -> tuple[Account, Any]:
+    """Return the account of a run, and its result."""
     compiler.leave_out()
-    trace = Trace(stored)
+    trace = Trace(stored, sizes)
     inputs = arguments(module, tensors, own_dtype(module))
     # the optimising executor would call operators that the module does not call
     with without_fused_kernels(), optimized_execution(False), trace:
         try:
-            module.eval()(**inputs)
+            result = module.eval()(**inputs)
         except TORCH_ERRORS as error:
             cause = trace.failure or error
             require_memory(cause)
             raise DoesNotRunError(message_of(cause)) from error
-    return trace
+    return trace.account, result

@@ -33,6 +33,16 @@ def test_a_quantised_model_is_named_first():
     assert "quantised" not in shown(render.account(report()))
 
 
+def test_layers_whose_rows_values_decide_are_named_first():
+    sized = {"layers": [f"head_{number}" for number in range(12)], "text": "Values!"}
+    members = {**fake_engine.REPORT, "sized_by_values": sized}
+    account = read(Report, json.dumps(members).encode())
+    text = " ".join(shown(render.account(account)).split())
+    assert text.startswith("Values! head_0, head_1")
+    assert "head_9 and 2 more" in text
+    assert "Values!" not in shown(render.account(report()))
+
+
 def test_an_incomplete_account_of_many_operators_names_some():
     many = {**INCOMPLETE, "unaccounted": [UNACCOUNTED] * 12}
     account = read(Report, json.dumps({**fake_engine.REPORT, **many}).encode())

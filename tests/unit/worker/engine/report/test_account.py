@@ -8,9 +8,11 @@ from support.engine.analyses import analysed
 from convpress import report as records
 from convpress.precision import AUTO, FLOAT, INT8
 from worker.engine.model import (
+    NO_ROWS,
     Call,
     CostProfile,
     Restored,
+    Site,
     TensorSpec,
     UnaccountedOperator,
 )
@@ -72,3 +74,21 @@ def test_a_quantised_model_is_said_to_be_one(precision, has_integers, words):
     assert "2 pairs of QuantizeLinear" in text
     assert words in text
     assert account.restored(None) is None
+
+
+def test_layers_whose_rows_values_decide_are_named():
+    sites = [Site("a", "Gemm", (), 5), Site("b", "Gemm", (), 5, sized_by_values=True)]
+    profile = CostProfile(tuple(sites), {})
+    sized = account.sized_by_values(profile)
+    assert (sized.layers, sized.other_rows) == (["b"], False)
+    assert "how many rows 1 layer has" in sized.text
+    other = account.sized_by_values(profile, other_rows=True)
+    assert other.other_rows
+    assert other.text.startswith(sized.text)
+    assert "on the rows of the model" in other.text
+    assert account.sized_by_values(CostProfile(tuple(sites[:1]), {})) is None
+
+
+def test_an_inspection_says_why_a_layer_costs_nothing():
+    profile = CostProfile((Site("a", "Gemm", (8, 4), 0),), {})
+    assert account.inspected_sites(profile)[0].reason == NO_ROWS

@@ -16,6 +16,7 @@ from support.engine.analyses import (
 from convpress import report as records
 from convpress.budgets import FLOPS
 from worker.engine.decompose.forms.tucker2 import tucker2
+from worker.engine.model import NO_ROWS
 from worker.engine.report import outcome
 from worker.engine.selection.candidates import Candidate
 from worker.engine.selection.frontier import FrontierPoint
@@ -84,6 +85,9 @@ def test_a_site_that_stays_has_a_reason():
     (each,) = analysed().candidates
     stays = replace(analysed(), candidates=(replace(each, reason="a reason"),))
     assert row(ORIGINAL, stays).reason == "a reason"
+    idle = replace(each, site=replace(each.site, macs=0))
+    without_rows = replace(analysed(), candidates=(idle,))
+    assert row(ORIGINAL, without_rows).reason == NO_ROWS
 
 
 def test_points_are_shares_of_the_original():

@@ -35,7 +35,7 @@ def test_top_one_is_measured_before_and_after(tmp_path, name):
         evaluation.after < evaluation.before
     )  # without a calibration the budget costs something
     assert evaluation.loss == pytest.approx(evaluation.before - evaluation.after)
-    assert list(report)[3] == "evaluation"
+    assert list(report)[4] == "evaluation"
     # without a calibration nothing else tells the level
     assert report["risk"]["level"] == "high"
     assert report["risk"]["expected_loss"]["expected"] == pytest.approx(

@@ -222,7 +222,7 @@ def test_the_error_of_activations_in_float_is_none_of_an_artifact_in_int8(
     monkeypatch.setattr(quantising, "int8_writer", lambda _: writer)
     artifact = WrittenArtifact(
         original=SimpleNamespace(profile=SimpleNamespace(sites=())),
-        **dict.fromkeys(("goal", "unchanged", "reused", "macs")),
+        **dict.fromkeys(("goal", "unchanged", "reused", "costs")),
         **dict.fromkeys(("predicted_error", "trusted_error", "frontier", "latency")),
         comparison_inputs=ComparisonInputs("synthetic", {}),
         sites=[],

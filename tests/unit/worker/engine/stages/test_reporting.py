@@ -18,6 +18,7 @@ TOP_FIELDS = {
     "account_complete",
     "unaccounted",
     "restored",
+    "sized_by_values",
     "evaluation",
     "tried",
     "format",

@@ -1,6 +1,6 @@
 """Count a model: the sites and costs along all execution paths for given inputs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onnx import ModelProto
@@ -17,6 +17,7 @@ from worker.engine.formats.onnx.profile.graph_uses import editable_uses, path_us
 from worker.engine.formats.onnx.profile.merge import SiteNodes, merge_sites
 from worker.engine.formats.onnx.profile.node_site import CountedNode, counted_node
 from worker.engine.formats.onnx.profile.node_use import OPERATORS
+from worker.engine.formats.onnx.profile.value_sizes import value_sizes
 from worker.engine.formats.onnx.shapes import InputShapeError, without_declared_shapes
 from worker.engine.model import CostProfile, Inputs
 
@@ -55,6 +56,9 @@ def count(model: ModelProto, inputs: Inputs, source: Path) -> CountedModel:
     nodes = [counted.nodes for counted in paths]
     opset = own_opset(model)
     profile, site_nodes = merge_sites(plain.graph, nodes, opset)
+    sized = value_sizes(plain.graph).sizes
+    outputs = {output.name for output in plain.graph.output}
+    profile = replace(profile, sized_outputs=frozenset(outputs & sized))
     costs = profile.execution_paths
     # Running the model to find its path takes time that a single one does not need.
     if len(paths) == 1:

@@ -2,7 +2,7 @@
 
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from onnx import GraphProto, ModelProto, NodeProto
@@ -17,7 +17,8 @@ from worker.engine.formats.onnx.profile.node_site import (
     counted_node,
 )
 from worker.engine.formats.onnx.profile.node_use import NodeUse, cost_operands
-from worker.engine.formats.onnx.profile.trip_count import trip_count
+from worker.engine.formats.onnx.profile.trip_count import trip_count, true_conditions
+from worker.engine.formats.onnx.profile.value_sizes import ValueSizes, value_sizes
 from worker.engine.formats.onnx.shapes import (
     Shape,
     declared_shapes,
@@ -31,17 +32,20 @@ IN_FUNCTION = "it is inside a local function"
 
 @dataclass(frozen=True)
 class _Loops:
-    """What a run showed of loops: their lengths by first output, and shapes in their bodies."""
+    """What a run showed of loops: their lengths by first output, and shapes in their bodies.
+
+    `sized` is what values of the inputs decide.
+    """
 
     lengths: Mapping[str, int]
     shapes: Mapping[str, Shape]
+    sized: ValueSizes = field(default_factory=ValueSizes)
 
 
 def path_uses(model: ModelProto, inputs: Inputs, source: Path) -> Iterator[NodeUse]:
     """Yield the uses of all nodes of an execution path's model on these inputs.
 
-    Where inference does not find the shapes that a counted node needs, the model is run once. Nodes
-    with operands that have no elements there run 0 times.
+    Where inference does not find the shapes that a counted node needs, the model is run once.
 
     Raises:
         InputShapeError: the model cannot take these inputs.
@@ -52,9 +56,8 @@ def path_uses(model: ModelProto, inputs: Inputs, source: Path) -> Iterator[NodeU
     inferred = infer_shapes(model, input_shapes)
     graph = inferred.graph
     shapes = declared_shapes(graph)
-    known = constants(graph)
+    known = {**constants(graph), **true_conditions(graph)}
     unknown = _unknown_operands(graph.node, shapes)
-    empty: set[str] = set()
     if unknown:
         # The runtime stops at contradictions as well, but our messages are clearer.
         known_shapes = ChainMap(shapes)
@@ -62,14 +65,13 @@ def path_uses(model: ModelProto, inputs: Inputs, source: Path) -> Iterator[NodeU
             counted_node(use)
         measured = measure_shapes(model, unknown, inputs, source)
         shapes.update(measured)
-        empty = {name for name in unknown if measured[name] is None}
     lengths = measure_lengths(inferred, known, shapes, inputs, source)
     of_bodies = measure_body_shapes(inferred, known, shapes, lengths, inputs, source)
-    loops = _Loops(lengths, of_bodies)
-    for use in _uses(graph, ChainMap(shapes), known, 1, None, loops):
-        # A detector that found nothing in these inputs has no rows for its heads.
-        is_idle = not empty.isdisjoint(cost_operands(use.node))
-        yield replace(use, runs=0) if is_idle else use
+    sized = value_sizes(graph)
+    # A size that inference finds depends on no value.
+    sized.sizes &= {*unknown, *of_bodies}
+    loops = _Loops(lengths, of_bodies, sized)
+    yield from _uses(graph, ChainMap(shapes), known, 1, None, loops)
 
 
 def editable_uses(
@@ -118,13 +120,17 @@ def _uses(
     runs: int | None,
     reason: str | None,
     loops: _Loops,
+    *,
+    runs_by_values: bool = False,
 ) -> Iterator[NodeUse]:
     """Yield the uses of a graph's nodes, each followed by those of its bodies.
 
     `known` holds the constants, `runs` is how often the graph runs, and `reason` says why its nodes
-    cannot be replaced. `loops` has what a run showed of them.
+    cannot be replaced. `loops` has what a run showed of them. `runs_by_values` says whether values
+    of the inputs decide how often the graph runs.
     """
     for node in graph.node:
+        operands = cost_operands(node)
         yield NodeUse(
             node=node,
             weight=known.get(input_name(node, 1)),
@@ -132,6 +138,8 @@ def _uses(
             constants=known,
             runs=runs,
             reason=reason,
+            sized_by_values=runs_by_values
+            or not loops.sized.sizes.isdisjoint(operands),
         )
         trips = trip_count(node, known, shapes, loops.lengths)
         body_runs = None
@@ -140,13 +148,21 @@ def _uses(
         is_if = operator(node) == "If"
         # An If that is still here was not resolved into execution paths.
         body_reason = IN_BRANCH if is_if else reason
+        by_values = runs_by_values or not loops.sized.loops.isdisjoint(node.output)
         bodies = []
         for body in subgraphs(node):
             own = declared_shapes(body)
             measured = own.keys() & loops.shapes.keys()
             own |= {name: loops.shapes[name] for name in measured}
             uses = _uses(
-                body, shapes.new_child(own), known, body_runs, body_reason, loops
+                body,
+                shapes.new_child(own),
+                known,
+                body_runs,
+                body_reason,
+                loops,
+                # Of an If the costliest branch counts, whatever the values.
+                runs_by_values=runs_by_values if is_if else by_values,
             )
             bodies.append(list(uses))
         # Only one branch of an If runs.

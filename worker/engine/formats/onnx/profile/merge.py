@@ -157,7 +157,8 @@ def _joined(first: Site | None, site: Site) -> Site:
         return site
     macs = first.macs + site.macs
     calls = first.calls + site.calls
-    return replace(first, macs=macs, calls=calls)
+    sized_by_values = first.sized_by_values or site.sized_by_values
+    return replace(first, macs=macs, calls=calls, sized_by_values=sized_by_values)
 
 
 def _merged(along_paths: Sequence[Site | None], *, shared: bool) -> Site:
@@ -176,7 +177,13 @@ def _merged(along_paths: Sequence[Site | None], *, shared: bool) -> Site:
     # A model without branches has one path, whose cost is the site's own.
     if len(along_paths) > 1:
         costs = tuple(site.macs if site else 0 for site in along_paths)
-    return replace(dearest, reason=reason, execution_paths=costs)
+    sized_by_values = any(site.sized_by_values for site in called)
+    return replace(
+        dearest,
+        reason=reason,
+        execution_paths=costs,
+        sized_by_values=sized_by_values,
+    )
 
 
 def _is_proportional(calls: Sequence[Call], others: Sequence[Call]) -> bool:

@@ -4,7 +4,7 @@ Counted: one multiply-accumulate per weight and output position, padding include
 Not counted: biases.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from onnx import TensorProto, helper
@@ -15,7 +15,7 @@ from worker.engine.formats.onnx.graph import FLOATS, input_name, integer, intege
 from worker.engine.formats.onnx.profile.counting_rule import EINSUM, FUSED, CountingRule
 from worker.engine.formats.onnx.profile.node_use import NodeUse
 from worker.engine.formats.onnx.shapes import InputShapeError, Shape
-from worker.engine.model import QUANTISED, Call, Site
+from worker.engine.model import NO_ROWS, QUANTISED, Call, Site
 from worker.engine.numerics.convolution import Convolution
 from worker.engine.numerics.flops import gemm_macs, matmul_macs
 
@@ -45,7 +45,10 @@ def counted_node(use: NodeUse) -> CountedNode:
         InputShapeError: the node cannot take operands of these shapes.
         Refusal: `model_invalid` for a convolution that contradicts itself.
     """
-    return CountedNode(use, _site(use))
+    site = _site(use)
+    if site is not None and use.sized_by_values:
+        site = replace(site, sized_by_values=True)
+    return CountedNode(use, site)
 
 
 def _site(use: NodeUse) -> Site | None:
@@ -75,7 +78,8 @@ def _other(use: NodeUse, rule: CountingRule, runs: int) -> Site:
     node = use.node
     try:
         shapes = use.rule_shapes(rule)
-        macs = runs * rule.macs(node, shapes)
+        is_empty = any(shape is not None and 0 in shape for shape in shapes)
+        macs = 0 if is_empty else runs * rule.macs(node, shapes)
     except ValueError as error:
         raise InputShapeError(f"{use.label}: {error}") from error
     # An Einsum may have its weight at any place, and a product on its left.
@@ -105,6 +109,8 @@ def _convolution(use: NodeUse, size: Shape, weight_shape: Shape, runs: int) -> S
             f"{use.label} takes {channels} channels, its input has the shape {size}"
         )
     call = Call(size[0], size[2:], runs)
+    if 0 in call.input_size:
+        return _kept(use, node.input[1], weight_shape, 0, NO_ROWS)
     # A transposed convolution always fits.
     output_size = convolution.output_size(call.input_size)
     if not convolution.transposed and min(output_size) < 1:

@@ -24,7 +24,8 @@ class NodeUse:
 
     `weight` is the constant that is the node's second operand, if any. `shapes` and `constants`
     hold what is known there. `runs` is how often the node runs, None where that is not known.
-    `reason` says why the node cannot be replaced, None where it can.
+    `reason` says why the node cannot be replaced, None where it can. `sized_by_values` says whether
+    values of the model's inputs may decide its cost.
     """
 
     node: NodeProto
@@ -33,6 +34,7 @@ class NodeUse:
     constants: Mapping[str, Constant]
     runs: int | None
     reason: str | None
+    sized_by_values: bool = False
 
     @property
     def operator(self) -> str:

@@ -3,10 +3,16 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from onnx import GraphProto, NodeProto
+from onnx import GraphProto, NodeProto, TensorProto, helper
 
 from worker.engine.formats.onnx.constants import Constant
-from worker.engine.formats.onnx.graph import integer, integers, operator, subgraphs
+from worker.engine.formats.onnx.graph import (
+    all_nodes,
+    integer,
+    integers,
+    operator,
+    subgraphs,
+)
 from worker.engine.formats.onnx.scalars import scalar
 from worker.engine.formats.onnx.shapes import Shapes
 
@@ -54,6 +60,22 @@ def trip_count(
     return None if trips is None else max(trips, 0)
 
 
+def true_conditions(graph: GraphProto) -> dict[str, Constant]:
+    """Return the conditions that the bodies of a graph's loops get, which are true while they run.
+
+    A loop within a loop often takes that of the outer one as its own first condition.
+    """
+    truth = helper.make_tensor("", TensorProto.BOOL, [], [True])
+    conditions = {}
+    for node in all_nodes(graph.node):
+        if operator(node) != "Loop":
+            continue
+        for body in subgraphs(node):
+            for value in body.input[1:2]:
+                conditions[value.name] = Constant(truth, value.name)
+    return conditions
+
+
 def _scan_length(node: NodeProto, shapes: Shapes) -> int | None:
     """Return the number of elements that a Scan scans; None where it is not known."""
     scanned = integer(node, "num_scan_inputs", 0)
@@ -88,7 +110,9 @@ def _never_ends_itself(body: GraphProto, known: Mapping[str, Constant]) -> bool:
         if operator(node) != "Identity":
             continue
         has_one_value = len(node.input) == len(node.output) == 1
-        if has_one_value and node.input[0] in same:
+        if not has_one_value:
+            continue
+        if node.input[0] in same or scalar(node.input[0], known):
             same.add(node.output[0])
     if condition in same:
         return True

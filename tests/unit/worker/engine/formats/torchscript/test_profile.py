@@ -367,3 +367,24 @@ def test_a_linear_layer_is_called_on_data_with_its_axes_swapped(tmp_path, batch)
     model = TorchScriptModel.open(tmp_path / "model.pt")
     (site,) = model.count({model.inputs[0].name: (batch, 4, 5)}).sites
     assert (site.name, site.reason, site.macs) == ("linear", None, batch * 5 * 4 * 6)
+
+
+class Listing(nn.Module):
+    """Reads values where no operator is called, and gives as many rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.second = nn.Linear(4, 4)
+
+    def forward(self, x):
+        y = self.first(x)
+        values: list[float] = y[0].tolist()
+        rows = 1 if values[0] > 0 else 2
+        return y, self.second(y[:rows])
+
+
+def test_outputs_and_layers_behind_values_that_were_read_are_sized_by_them(tmp_path):
+    profile = opened(tmp_path, Listing()).count({"x": (3, 4)})
+    assert profile.sized_outputs == {"output_0", "output_1"}
+    assert all(site.sized_by_values for site in profile.sites)

@@ -347,3 +347,50 @@ def test_a_layer_whose_input_has_no_rows_costs_nothing(tmp_path):
     )
     assert profile.macs == 2 * 64
     assert profile.unaccounted == ()
+    rows = [site for site in profile.sites if site.macs == 0]
+    # one weight is one site, be it of a layer with rows and of one without
+    assert rows == []
+    assert profile.sites[0].calls == (Call(2, ()), Call(0, ()))
+    assert profile.sites[0].sized_by_values
+
+
+IDLE = """g (float[1, 3, 8, 8] x) => (float[n, 4] y)
+<float[4, 3, 3, 3] c, float[4, 144] w> {{
+    bad = IsNaN(x)
+    i = NonZero(bad)
+    j = Transpose(i)
+    first = Constant <value = int64[1] {{0}}> ()
+    second = Constant <value = int64[1] {{1}}> ()
+    column = Slice(j, first, second, second)
+    s = Squeeze(column, second)
+    crops = Gather(x, s)
+    {layer}
+}}"""
+
+
+@pytest.mark.parametrize(
+    ("layer", "op"),
+    [
+        ("y = Conv(crops, c)", "Conv"),
+        (
+            "f = Conv(x, c) g = Gather(f, s) d = Flatten(g) y = Gemm <transB = 1> (d, w)",
+            "Gemm",
+        ),
+    ],
+)
+def test_a_layer_without_rows_is_listed_and_may_be_factored(tmp_path, layer, op):
+    profile = counted(tmp_path, IDLE.format(layer=layer))
+    idle = profile.sites[-1]
+    assert (idle.op, idle.macs, idle.reason) == (op, 0, None)
+    assert idle.sized_by_values
+    assert profile.sized_outputs == {"y"}
+
+
+def test_layers_whose_shapes_inference_finds_are_not_sized_by_values(tmp_path):
+    profile = counted(
+        tmp_path,
+        "g (float[2, 8] x) => (float[2, 8] y) <float[8, 8] w> { s = Shape(x) "
+        "r = Reshape(x, s) y = MatMul(r, w) }",
+    )
+    assert not profile.sites[0].sized_by_values
+    assert profile.sized_outputs == frozenset()

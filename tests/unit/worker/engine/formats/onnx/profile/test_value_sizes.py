@@ -1,0 +1,73 @@
+"""Values of an ONNX graph whose sizes other values decide."""
+
+import pytest
+from onnx import parser
+
+from worker.engine.formats.onnx.profile.value_sizes import value_sizes
+
+
+def sized(body, output="y"):
+    """Return whether values decide the sizes of a graph's output."""
+    text = f"g (float[n, 8] x, int64[k] sizes) => (float[m, 8] y) {{ {body} }}"
+    return output in value_sizes(parser.parse_graph(text)).sizes
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "i = NonZero(x) y = Gather(x, i)",
+        "i = Unique(x) y = Gather(x, i)",
+        "z = Cast <to = 9> (x) y = Compress(x, z)",
+        "y = Reshape(x, sizes)",
+        "y = Expand(x, sizes)",
+        "y = Tile(x, sizes)",
+        "r = Range(sizes, sizes, sizes) y = Gather(x, r)",
+        "v, i = TopK(x, sizes) y = Gather(x, i)",
+        "i = NonZero(x) s = Shape(i) y = ConstantOfShape(s)",
+        "i = NonZero(x) s = Size(i) a = Abs(s) y = Slice(x, a, a)",
+        "b = Cast <to = 9> (sizes) y = If (b) <then_branch = g () => (float[a] p) "
+        "{ p = Relu(x) }, else_branch = g () => (float[b] q) { q = Flatten(x) }>",
+    ],
+)
+def test_sizes_that_follow_from_values_are_known(body):
+    assert sized(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "s = Shape(x) y = Reshape(x, s)",
+        "s = Shape(x) d = Gather(s, s) y = Expand(x, d)",
+        "one = Constant <value = int64[1] {1}> () y = Tile(x, one)",
+        "y = Relu(x)",
+        "y = ArgMax(x)",
+    ],
+)
+def test_sizes_that_follow_from_shapes_are_none_of_values(body):
+    assert not sized(body)
+
+
+LOOP = (
+    "t = Constant <value = bool {{1}}> () s = Shape(x) i = NonZero(x) r = Size(i) "
+    "y = Loop (LIMIT, t, x) <body = b (int64 k, bool c, float[n, 8] h) => "
+    "(bool c2, float[n, 8] h2) {{ c2 = Identity(CONDITION) h2 = Relu(h) }}>"
+)
+
+
+@pytest.mark.parametrize(
+    ("limit", "condition", "depends"),
+    [
+        ("s", "c", False),
+        ("r", "c", True),
+        ("sizes", "c", True),
+        ("s", "t", False),
+        ("s", "x", True),
+        ("s", "h", True),
+    ],
+)
+def test_the_runs_of_a_body_follow_from_its_limit_and_its_condition(
+    limit, condition, depends
+):
+    body = LOOP.format().replace("LIMIT", limit).replace("CONDITION", condition)
+    text = f"g (float[n, 8] x, int64[k] sizes) => (float[m, 8] y) {{ {body} }}"
+    assert ("y" in value_sizes(parser.parse_graph(text)).loops) is depends
