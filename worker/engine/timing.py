@@ -8,6 +8,7 @@ time of the whole process, which counts several threads, goes in ticks of millis
 process has a limit of it, as jobs have.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -124,7 +125,7 @@ def _is_steady(seconds: Sequence[float]) -> bool:
     number of times, 0.93 of it for normal ones.
     """
     width = _relative_width(Spread.of(seconds))
-    return width <= _STEADY * len(seconds) ** 0.5
+    return width <= _STEADY * math.sqrt(len(seconds))
 
 
 def why_busy(timings: Sequence[RunTimes]) -> str | None:
