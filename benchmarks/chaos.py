@@ -250,7 +250,9 @@ def allowed(job: Job) -> set[str]:
     """Return the codes a job may fail with: its own fault, or the loss of three attempts."""
     if job.input_shape == "refuse=1":
         return {"budget_unreachable", "worker_lost"}
-    return {"worker_lost", "storage_full"} if job.attempt >= 3 else set()
+    # At its last attempt a clock that jumps may end it, as a kill may.
+    last = {"worker_lost", "job_timeout", "storage_full"}
+    return last if job.attempt >= 3 else set()
 
 
 @contextmanager
