@@ -193,12 +193,16 @@ class Problem(Exception):
         }
 
 
+_LONGEST_INSTANCE = 300
+
+
 def document(
     members: Mapping[str, Any], instance: str, status: int | None = None
 ) -> dict[str, Any]:
     """Return the problem document about `instance` of a problem's members.
 
-    `status` replaces the status of the problem's type.
+    `status` replaces the status of the problem's type. The path of a request may be of any length:
+    the document has its first characters.
 
     >>> document({"code": "job_not_found", "detail": "no job 7"}, "/jobs/7")["status"]
     404
@@ -210,7 +214,7 @@ def document(
         "title": kind.title,
         "status": status or kind.status,
         "detail": members["detail"],
-        "instance": instance,
+        "instance": instance[:_LONGEST_INSTANCE],
         "code": code,
         **{name: members.get(name) for name in ("field", "expected", "got")},
     }

@@ -8,7 +8,7 @@ class Limits:
     """Limits on a model's container; sizes in bytes. Honest networks stay far below all of them."""
 
     members: int = 20_000
-    """Files in an archive; the gate reads no directory of more than 25,000."""
+    """Files in an archive; more have no effect, since no larger directory is read."""
     inflated_bytes: int = 128 * 1024**2
     """The size of an archive's compressed members after decompression, all together."""
     inflation: int = 200

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -56,10 +57,13 @@ class LocalStorage:
     def info(self, key: str) -> FileInfo | None:
         """Return the size and time of a key's file, or None without a file."""
         try:
-            stat = self.path(key).stat()
+            status = self.path(key).stat()
         except FileNotFoundError:
             return None
-        return FileInfo(stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+        if not stat.S_ISREG(status.st_mode):
+            # somebody has put a folder there, or a device
+            return None
+        return FileInfo(status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
     def size(self, key: str) -> int | None:
         """Return the bytes of a key's file, or None without a file."""

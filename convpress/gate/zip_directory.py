@@ -11,7 +11,7 @@ from convpress.refusal import Code, Refusal
 
 ZIP_MAGIC = b"PK\x03\x04"
 _LARGEST_DIRECTORY = 4 * 1024**2
-_MOST_ENTRIES = 25_000
+_MOST_ENTRIES = 20_000
 # In bytes, of what an entry has besides its name and comment: sizes, times, owners. zipfile copies
 # the rest of it after each part.
 _LONGEST_EXTRA = 4096
@@ -26,7 +26,7 @@ class DirectoryTooLarge(zipfile.BadZipFile):
 
 
 class BoundedReads(io.FileIO):
-    """A file whose reads return at most 4 MiB, and of a directory at most 25,000 entries.
+    """A file whose reads return at most 4 MiB, and of a directory at most 20,000 entries.
 
     zipfile reads the whole directory at once, and keeps an object for every member in it.
     """

@@ -56,7 +56,7 @@ LONG = {
     "a note of 24 MB": lambda: extended(
         (tarfile.XHDTYPE, b"25165824 comment=" + b"a" * 24 * MIB)
     ),
-    "a directory of 25,000 entries": lambda: directory(25_000, 110),
+    "a directory of 20,000 entries": lambda: directory(20_000, 110),
     "a directory of 100 MB": lambda: directory(100_000, 1000),
     "an extra field of countless parts": lambda: listed(
         extra=b"\x99\x99\0\0" * 1000, entries=250
@@ -71,7 +71,7 @@ ARCHIVES = {name: make for name, make, _ in headers_without_end()} | LONG
 SAMPLES = {
     "countless arrays": lambda: arrays(5000),
     "a bomb": bomb,
-    "a directory of 25,000 entries": lambda: directory(25_000, 110),
+    "a directory of 20,000 entries": lambda: directory(20_000, 110),
     "an array of objects": lambda: (
         b"\x93NUMPY\1\0\x00\x10{'descr': '|O', 'shape': " + b"(" * 4000
     ),
@@ -128,7 +128,7 @@ def test_hostile_samples_are_refused(watched, name, field):
 
 @pytest.mark.slow
 def test_checks_of_many_uploads_at_once_take_the_memory_of_one(start_api):
-    costly = [LONG["a directory of 25,000 entries"]()] * 6
+    costly = [LONG["a directory of 20,000 entries"]()] * 6
     with start_api() as api:
         with (
             health_of(api) as health,

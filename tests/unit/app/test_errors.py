@@ -111,3 +111,8 @@ def test_a_full_database(answer, tmp_path):
 
 def test_a_problem_of_a_newer_worker_can_still_be_shown():
     assert document({"code": "brand_new", "detail": "why"}, "/jobs/7")["status"] == 422
+
+
+def test_a_long_address_is_cut_in_the_document():
+    members = {"code": "headers_too_large", "detail": "too long"}
+    assert document(members, "/" + "a" * 70_000)["instance"] == "/" + "a" * 299

@@ -55,6 +55,12 @@ def test_a_reader_keeps_its_file_while_it_is_replaced(local):
         assert reader.read() == b"same"
 
 
+def test_a_folder_in_the_place_of_a_file_is_no_file(local):
+    (local.root / "key").mkdir()
+    assert local.info("key") is None
+    assert local.size("key") is None
+
+
 def test_no_empty_folders_pile_up(local):
     put(local, "artifacts/job/a", b"x")
     local.delete("artifacts/job/a")
