@@ -8,10 +8,10 @@ time of the whole process, which counts several threads, goes in ticks of millis
 process has a limit of it, as jobs have.
 """
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 
@@ -125,7 +125,7 @@ def _is_steady(seconds: Sequence[float]) -> bool:
     number of times, 0.93 of it for normal ones.
     """
     width = _relative_width(Spread.of(seconds))
-    return width <= _STEADY * math.sqrt(len(seconds))
+    return width <= _STEADY * sqrt(len(seconds))
 
 
 def why_busy(timings: Sequence[RunTimes]) -> str | None:
