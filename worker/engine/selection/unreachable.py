@@ -11,6 +11,28 @@ from worker.engine.selection.bound_budget import BoundBudget
 _MOST_REASONS = 3
 
 
+class UnreachableBudget(Refusal):
+    """The refusal of one budget; `least` is the smallest one that can be reached, in its unit."""
+
+    least = 0
+
+
+def least_reaching(refusals: Sequence[Refusal]) -> Refusal:
+    """Return the refusal that names the smallest budget, of ways that all refuse; else the first.
+
+    Ways that miss different budgets cannot be compared.
+    """
+    best = refusals[0]
+    for each in refusals:
+        if not isinstance(best, UnreachableBudget):
+            break
+        if not isinstance(each, UnreachableBudget) or each.field != best.field:
+            continue
+        if each.least < best.least:
+            best = each
+    return best
+
+
 def all_together(budgets: Sequence[BoundBudget]) -> Refusal:
     """Return the refusal of budgets each of which can be met, but no choice was found for all."""
     return Refusal(
@@ -44,13 +66,15 @@ def one_budget(
             " without a layer that becomes slower, which flops_at_any_price would allow"
         )
     share = f"{least / max(budget.posted, 1):.4f} of its {budget.budget.kind.quantity}"
-    return Refusal(
+    refusal = UnreachableBudget(
         Code.BUDGET_UNREACHABLE,
         f"the smallest reachable budget is {share}{condition}{_unfactored(analysis)}",
         field=budget.field,
         expected=f"at least {budget.text(least)}",
         got=budget.text(budget.allowed),
     )
+    refusal.least = least
+    return refusal
 
 
 def _unfactored(analysis: Analysis) -> str:

@@ -19,6 +19,7 @@ from worker.engine.selection.candidates import Candidate
 from worker.engine.selection.input_statistics import Uncalibrated, measure_statistics
 from worker.engine.selection.int8_candidates import int8_alone, with_int8
 from worker.engine.selection.objective import Objective, choose
+from worker.engine.selection.unreachable import least_reaching
 
 if TYPE_CHECKING:  # it needs torch
     from worker.engine.calibration.replay import Batch
@@ -144,7 +145,7 @@ def _better_choice(
         except Refusal as refusal:
             refusals.append(refusal)
     if not choices:
-        raise refusals[0]
+        raise least_reaching(refusals)
     return min(choices, key=lambda each: each[0].predicted_error(each[1]))
 
 

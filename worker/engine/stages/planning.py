@@ -41,6 +41,7 @@ from worker.engine.selection.replacements import (
     refit_replacements,
 )
 from worker.engine.selection.units import UNITS
+from worker.engine.selection.unreachable import least_reaching
 from worker.engine.stages.int8_plan import (
     Int8Plan,
     analysis_for_ranges,
@@ -276,9 +277,8 @@ def _chosen_with_int8(
         return goal, priced, choice, None
     try:
         goal, choice = _chosen_in_float(request, opened, analysis, objective)
-    except Refusal:
-        # the least of all choices is the one with int8, unless files are tiny
-        raise unreachable from None
+    except Refusal as refusal:
+        raise least_reaching([unreachable, refusal]) from None
     return goal, analysis, choice, _IN_FLOAT_AFTER_ALL
 
 

@@ -9,7 +9,11 @@ from convpress.budgets import FLOPS, KINDS, LATENCY
 from convpress.refusal import Code
 from worker.engine.model import QUANTISED
 from worker.engine.selection.bound_budget import BoundBudget
-from worker.engine.selection.unreachable import all_together, one_budget
+from worker.engine.selection.unreachable import (
+    all_together,
+    least_reaching,
+    one_budget,
+)
 
 # half of a model whose sites cost 1000 of its 1500
 BUDGET = BoundBudget(FLOPS.parse("50%"), 1500, 750, 1500)
@@ -27,6 +31,18 @@ def test_the_least_is_that_of_the_whole_model():
     assert refused.expected == "at least 0.6000, or 1800 FLOPs"
     assert refused.got == "0.5000, or 1500 FLOPs"
     assert "0.6000 of its" in refused.detail
+
+
+def test_of_several_ways_the_one_that_reaches_least_refuses():
+    analysis = analysed(QUICK)
+    more, less = (
+        one_budget(analysis, BUDGET, least, slower_excluded=False)
+        for least in (400, 300)
+    )
+    together = all_together([BUDGET])
+    assert least_reaching([more, less]) is less
+    assert least_reaching([less, more, together]) is less
+    assert least_reaching([together, less]) is together
 
 
 @pytest.mark.parametrize(

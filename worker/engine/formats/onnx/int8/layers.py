@@ -12,6 +12,7 @@ from worker.engine.formats.onnx.graph import (
     fresh_name,
     input_name,
     integer,
+    number,
     operator,
 )
 from worker.engine.formats.onnx.int8.plain_gemms import has_plain_bias
@@ -72,6 +73,9 @@ def _way(node: NodeProto) -> Hashable:
     if weight != node.input[1]:
         # only a site that has its weight for itself is factored
         return weight
+    if node.op_type == "Gemm":
+        scales = [number(node, factor, 1.0) for factor in ("alpha", "beta")]
+        return (*node.input[1:], integer(node, "transB", 0), *scales)
     attributes = [attribute.SerializeToString() for attribute in node.attribute]
     return (node.op_type, *node.input[1:], *sorted(attributes))
 
