@@ -103,6 +103,10 @@ class TensorSpec:
             return self.number(shape)
         return None
 
+    def is_stated(self, shape: tuple[int, ...]) -> bool:
+        """Return whether the values of the input are bound to it, so that no others are tried."""
+        return isinstance(shape, Values) or self.is_number
+
     def number(self, shape: tuple[int, ...]) -> NDArray[np.generic]:
         """Return the number that is bound to the input as an array without axes, 0 for none."""
         value = shape[0] if shape else 0

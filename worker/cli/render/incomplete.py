@@ -22,7 +22,7 @@ def sized_by_values(account: Report | Inspection) -> list[Text]:
     names = ", ".join(shown)
     if len(sized.layers) > _MOST_LINES:
         names += f" and {len(sized.layers) - _MOST_LINES} more"
-    return [plain(f"{sized.text} {names}")]
+    return [plain(sized.text), plain(f"  {names}")]
 
 
 def incomplete(account: Report | Inspection) -> list[Text]:

@@ -127,7 +127,11 @@ class OnnxModel:
         """
         self._finish_rewriting()
         try:
-            self._counted = count(self._model, ones(self._inputs, shapes), self._source)
+            stated = {
+                spec.name for spec in self._inputs if spec.is_stated(shapes[spec.name])
+            }
+            inputs = ones(self._inputs, shapes)
+            self._counted = count(self._model, inputs, self._source, stated)
         except InputShapeError as error:
             raise self._mismatch(shapes, str(error)) from error
         return self._counted.profile

@@ -56,14 +56,15 @@ def count(
         Refusal: `input_shape_mismatch` where the program cannot take these shapes.
     """
     bare = without_data(inputs, shapes)
+    stated = {spec.name for spec in inputs if spec.is_stated(shapes[spec.name])}
     try:
-        return _count(program, _as_passed(program, inputs, bare), _WITHOUT_DATA)
+        return _count(program, _as_passed(program, inputs, bare), _WITHOUT_DATA, stated)
     except _RUN_ERRORS:
         pass  # it may need data: what fails with data as well is refused below
     arrays = random_inputs(inputs, shapes)
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     try:
-        return _count(program, _as_passed(program, inputs, tensors), "cpu")
+        return _count(program, _as_passed(program, inputs, tensors), "cpu", stated)
     except _RUN_ERRORS as error:
         require_memory(error)
         raise Refusal(
@@ -95,7 +96,10 @@ def _as_passed(
 
 
 def _count(
-    program: ExportedProgram, inputs: Mapping[str, Any], device: str
+    program: ExportedProgram,
+    inputs: Mapping[str, Any],
+    device: str,
+    stated: Set[str],
 ) -> CostProfile:
     placed: dict[TensorKey, Tensor] = {}  # what is stored once stays one tensor
     stored: dict[str, Tensor] = {}
@@ -122,7 +126,9 @@ def _count(
     keys = stored_keys(sites, paths)
     sizes = None
     if device != _WITHOUT_DATA:
-        sizes = ValueSizes(tensors_in(inputs))
+        # stated values are bound to an input as a shape is
+        others = [inputs[name] for name in inputs.keys() - stated]
+        sizes = ValueSizes(tensors_in(others))
     account = run({**contents, **known}, keys, sizes=sizes)
     profile = profile_of(account, sites, paths)
     if known.keys() <= stored.keys():

@@ -55,15 +55,15 @@ def count(
         Refusal: `input_shape_mismatch` where the module cannot take these shapes.
     """
     bare = without_data(inputs, shapes)
+    stated = {spec.name for spec in inputs if spec.is_stated(shapes[spec.name])}
     try:
-        return _count(path, _WITHOUT_DATA, bare)
+        return _count(path, _WITHOUT_DATA, bare, stated)
     except TORCH_ERRORS:
         pass  # it may need data: what fails with data as well is refused below
     arrays = random_inputs(inputs, shapes)
     try:
-        return _count(
-            path, "cpu", {name: torch.from_numpy(each) for name, each in arrays.items()}
-        )
+        tensors = {name: torch.from_numpy(each) for name, each in arrays.items()}
+        return _count(path, "cpu", tensors, stated)
     except DoesNotRunError as error:
         raise Refusal(
             Code.INPUT_SHAPE_MISMATCH,
@@ -76,14 +76,20 @@ def count(
         ) from error
 
 
-def _count(path: Path, device: str, tensors: Mapping[str, Tensor]) -> CostProfile:
+def _count(
+    path: Path, device: str, tensors: Mapping[str, Tensor], stated: Set[str]
+) -> CostProfile:
     module = load(path, device)
     methods = methods_to_count(module)
     sites = sites_of(methods)
     stored = module.state_dict(keep_vars=True)
     paths = {tensor_key(tensor): path for path, tensor in stored.items()}
     keys = stored_keys(sites, paths)
-    sizes = None if device == _WITHOUT_DATA else _value_sizes(methods, tensors)
+    sizes = None
+    if device != _WITHOUT_DATA:
+        # stated values are bound to an input as a shape is
+        others = [tensors[name] for name in tensors.keys() - stated]
+        sizes = _value_sizes(methods, others)
     account, result = _run(module, tensors, keys, sizes)
     profile = profile_of(account, sites, paths)
     if sizes is not None:
@@ -97,14 +103,12 @@ def _count(path: Path, device: str, tensors: Mapping[str, Tensor]) -> CostProfil
     return with_weight_macs(profile, alone)
 
 
-def _value_sizes(
-    methods: Sequence[Method], tensors: Mapping[str, Tensor]
-) -> ValueSizes:
+def _value_sizes(methods: Sequence[Method], tensors: Sequence[Tensor]) -> ValueSizes:
     """Return what follows the values of the inputs; `tolist` reads them where no trace sees it."""
     kinds: set[str] = set()
     for method in methods:
         kinds.update(node.kind() for node in nodes(method.graph))
-    return ValueSizes(tensors.values(), were_read=_TO_LIST in kinds)
+    return ValueSizes(tensors, were_read=_TO_LIST in kinds)
 
 
 def _macs_as_written(path: Path, device: str, tensors: Mapping[str, Tensor]) -> int:

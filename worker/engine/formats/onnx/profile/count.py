@@ -1,5 +1,6 @@
 """Count a model: the sites and costs along all execution paths for given inputs."""
 
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,21 +43,24 @@ class _CountedPath:
     nodes: list[CountedNode]
 
 
-def count(model: ModelProto, inputs: Inputs, source: Path) -> CountedModel:
+def count(
+    model: ModelProto, inputs: Inputs, source: Path, stated: Set[str] = frozenset()
+) -> CountedModel:
     """Count a skeleton that was read from `source`, for inputs of these shapes.
 
-    A path that does not fit the inputs is left out where another one fits.
+    A path that does not fit the inputs is left out where another one fits. `stated` are the inputs
+    whose values are bound as shapes are.
 
     Raises:
         InputShapeError: the model cannot take these inputs.
         Refusal: `model_invalid` for a convolution that contradicts itself.
     """
     plain = without_declared_shapes(model)
-    paths = _counted_paths(model, plain, inputs, source)
+    paths = _counted_paths(model, plain, inputs, source, stated)
     nodes = [counted.nodes for counted in paths]
     opset = own_opset(model)
     profile, site_nodes = merge_sites(plain.graph, nodes, opset)
-    sized = value_sizes(plain.graph).sizes
+    sized = value_sizes(plain.graph, stated).sizes
     outputs = {output.name for output in plain.graph.output}
     profile = replace(profile, sized_outputs=frozenset(outputs & sized))
     costs = profile.execution_paths
@@ -72,7 +76,11 @@ def count(model: ModelProto, inputs: Inputs, source: Path) -> CountedModel:
 
 
 def _counted_paths(
-    model: ModelProto, plain: ModelProto, inputs: Inputs, source: Path
+    model: ModelProto,
+    plain: ModelProto,
+    inputs: Inputs,
+    source: Path,
+    stated: Set[str],
 ) -> list[_CountedPath]:
     """Return the execution paths that fit the inputs, with their counted nodes."""
     own_constants = constants(model.graph)
@@ -84,7 +92,7 @@ def _counted_paths(
     paths = []
     failure: InputShapeError | Refusal | None = None
     for path in execution_paths(plain, OPERATORS):
-        uses = path_uses(path.model, inputs, source)
+        uses = path_uses(path.model, inputs, source, stated)
         try:
             editable = editable_uses(uses, own_operators, own_constants)
             paths.append(_CountedPath(path, [counted_node(use) for use in editable]))

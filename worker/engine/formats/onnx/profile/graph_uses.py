@@ -1,7 +1,7 @@
 """The uses of all nodes along an execution path, those in bodies included."""
 
 from collections import ChainMap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -42,10 +42,13 @@ class _Loops:
     sized: ValueSizes = field(default_factory=ValueSizes)
 
 
-def path_uses(model: ModelProto, inputs: Inputs, source: Path) -> Iterator[NodeUse]:
+def path_uses(
+    model: ModelProto, inputs: Inputs, source: Path, stated: Set[str] = frozenset()
+) -> Iterator[NodeUse]:
     """Yield the uses of all nodes of an execution path's model on these inputs.
 
     Where inference does not find the shapes that a counted node needs, the model is run once.
+    `stated` are the inputs whose values are bound as shapes are.
 
     Raises:
         InputShapeError: the model cannot take these inputs.
@@ -67,7 +70,7 @@ def path_uses(model: ModelProto, inputs: Inputs, source: Path) -> Iterator[NodeU
         shapes.update(measured)
     lengths = measure_lengths(inferred, known, shapes, inputs, source)
     of_bodies = measure_body_shapes(inferred, known, shapes, lengths, inputs, source)
-    sized = value_sizes(graph)
+    sized = value_sizes(graph, stated)
     # A size that inference finds depends on no value.
     sized.sizes &= {*unknown, *of_bodies}
     loops = _Loops(lengths, of_bodies, sized)

@@ -4,7 +4,7 @@ Such are the rows behind a NonZero or a NonMaxSuppression. Sizes that are comput
 exporters write them, follow from the shapes of the inputs.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -59,8 +59,10 @@ class ValueSizes:
     loops: set[str] = field(default_factory=set)
 
 
-def value_sizes(graph: GraphProto) -> ValueSizes:
+def value_sizes(graph: GraphProto, stated: Set[str] = frozenset()) -> ValueSizes:
     """Return what values of a main graph's inputs decide; names must be unique.
+
+    The values of `stated` inputs are bound to them, as shapes are: they decide nothing anew.
 
     >>> from onnx import parser
     >>> text = "g (float[n] x) => (float[m] y) { i = NonZero(x) s = Shape(x) y = Gather(x, i) }"
@@ -68,9 +70,9 @@ def value_sizes(graph: GraphProto) -> ValueSizes:
     >>> sorted(sizes.sizes), "s" in sizes.values
     (['i', 'y'], False)
     """
-    stored = stored_names(graph)
+    fixed = stored_names(graph) | stated
     known = ValueSizes()
-    known.values.update(value.name for value in graph.input if value.name not in stored)
+    known.values.update(value.name for value in graph.input if value.name not in fixed)
     _follow(graph.node, known)
     return known
 

@@ -47,6 +47,13 @@ def test_sizes_that_follow_from_shapes_are_none_of_values(body):
     assert not sized(body)
 
 
+def test_values_that_are_stated_decide_as_shapes_do():
+    text = "g (float[n] x, int64[2] s) => (float[m] y) { y = Reshape(x, s) }"
+    graph = parser.parse_graph(text)
+    assert value_sizes(graph).sizes == {"y"}
+    assert value_sizes(graph, {"s"}).sizes == set()
+
+
 LOOP = (
     "t = Constant <value = bool {{1}}> () s = Shape(x) i = NonZero(x) r = Size(i) "
     "y = Loop (LIMIT, t, x) <body = b (int64 k, bool c, float[n, 8] h) => "
