@@ -13,6 +13,7 @@ MEMBERS = {
     "account_complete": True,
     "unaccounted": [],
     "restored": None,
+    "sized_by_values": None,
     "format": "onnx",
     "inputs": [{"name": "x", "dtype": "float32", "shape": "1x3"}],
     "outputs": [{"name": "y", "dtype": "float32", "shape": None}],

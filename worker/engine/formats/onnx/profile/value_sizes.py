@@ -42,8 +42,8 @@ _SIZES: Mapping[str, tuple[int, ...]] = MappingProxyType(
     }
 )
 """The operands whose values are, or decide, the sizes of an operator's results."""
-_PASSES = 2
-"""What a loop's body gives to its next run is known after the first."""
+_MOST_PASSES = 8
+"""What a loop's body gives to its next run is known after a pass, and so on through inner loops."""
 
 
 @dataclass
@@ -57,6 +57,11 @@ class ValueSizes:
     values: set[str] = field(default_factory=set)
     sizes: set[str] = field(default_factory=set)
     loops: set[str] = field(default_factory=set)
+
+    @property
+    def number(self) -> int:
+        """How much is known."""
+        return len(self.values) + len(self.sizes) + len(self.loops)
 
 
 def value_sizes(graph: GraphProto, stated: Set[str] = frozenset()) -> ValueSizes:
@@ -73,7 +78,11 @@ def value_sizes(graph: GraphProto, stated: Set[str] = frozenset()) -> ValueSizes
     fixed = stored_names(graph) | stated
     known = ValueSizes()
     known.values.update(value.name for value in graph.input if value.name not in fixed)
-    _follow(graph.node, known)
+    for _ in range(_MOST_PASSES):
+        before = known.number
+        _follow(graph.node, known)
+        if known.number == before:
+            break
     return known
 
 
@@ -106,7 +115,7 @@ def _decides_sizes(node: NodeProto, known: ValueSizes) -> bool:
     if kind in _ROWS:
         return not known.values.isdisjoint(node.input)
     if kind == "If":
-        return node.input[0] in known.values
+        return not known.values.isdisjoint(node.input[:1])
     if any(subgraphs(node)):
         return not known.loops.isdisjoint(node.output)
     places = _SIZES.get(kind, ())
@@ -115,8 +124,8 @@ def _decides_sizes(node: NodeProto, known: ValueSizes) -> bool:
 
 
 def _enter(node: NodeProto, body: GraphProto, known: ValueSizes) -> None:
-    """Follow a body, whose inputs have what the operands of its node have."""
-    operands = set(node.input)
+    """Follow a body, whose inputs have what the operands of its node and its own results have."""
+    operands = {*node.input, *(output.name for output in body.output)}
     inner = {value.name for value in body.input}
     if not operands.isdisjoint(known.values):
         known.values |= inner
@@ -127,8 +136,7 @@ def _enter(node: NodeProto, body: GraphProto, known: ValueSizes) -> None:
         own = {value.name for value in body.input[:2]}
         known.values -= own
         known.sizes -= own
-    for _ in range(_PASSES):
-        _follow(body.node, known)
+    _follow(body.node, known)
     if _runs_by_values(node, body, known):
         known.loops.update(name for name in node.output if name)
 

@@ -78,3 +78,26 @@ def test_the_runs_of_a_body_follow_from_its_limit_and_its_condition(
     body = LOOP.format().replace("LIMIT", limit).replace("CONDITION", condition)
     text = f"g (float[n, 8] x, int64[k] sizes) => (float[m, 8] y) {{ {body} }}"
     assert ("y" in value_sizes(parser.parse_graph(text)).loops) is depends
+
+
+def test_what_a_body_gives_to_its_next_run_is_known():
+    """The carried number is constant in the first run, and a value of `x` from the second on."""
+    body = (
+        "t = Constant <value = bool {1}> () n = Constant <value = int64[1] {2}> () "
+        "r = Cast <to = 7> (x) last, y = Loop (n, t, n) <body = b (int64 k, bool c, int64[1] h) "
+        "=> (bool c2, int64[1] h2, float[a, b] row) "
+        "{ c2 = Identity(c) h2 = ReduceMax(r) row = Tile(x, h) }>"
+    )
+    assert sized(body, "row")
+
+
+def test_bodies_in_bodies_are_walked_a_few_times_in_all():
+    """A walk that began each body anew would take 2 to the power of the depth."""
+    inner = "p30 = Relu(x)"
+    for depth in reversed(range(30)):
+        inner = (
+            f"p{depth} = If (c) <then_branch = g{depth} () => (float[a] p{depth + 1}) {{ {inner} }}, "
+            f"else_branch = e{depth} () => (float[a] q{depth}) {{ q{depth} = Neg(x) }}>"
+        )
+    text = f"g (float[n] x, bool c) => (float[n] p0) {{ {inner} }}"
+    assert value_sizes(parser.parse_graph(text)).sizes
