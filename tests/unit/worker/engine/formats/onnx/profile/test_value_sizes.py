@@ -96,8 +96,9 @@ def test_bodies_in_bodies_are_walked_a_few_times_in_all():
     inner = "p30 = Relu(x)"
     for depth in reversed(range(30)):
         inner = (
-            f"p{depth} = If (c) <then_branch = g{depth} () => (float[a] p{depth + 1}) {{ {inner} }}, "
-            f"else_branch = e{depth} () => (float[a] q{depth}) {{ q{depth} = Neg(x) }}>"
+            f"p{depth} = If (c) <then_branch = g{depth} () => (float[a] p{depth + 1}) "
+            f"{{ {inner} }}, else_branch = e{depth} () => (float[a] q{depth}) "
+            f"{{ q{depth} = Neg(x) }}>"
         )
     text = f"g (float[n] x, bool c) => (float[n] p0) {{ {inner} }}"
     assert value_sizes(parser.parse_graph(text)).sizes
