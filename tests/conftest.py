@@ -152,6 +152,32 @@ def new_postgres_database(template: str = "template1") -> Iterator[str]:
             server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
+def empty_postgres_database(url: str) -> None:
+    """End all other connections to a database, and delete its rows but the schema's revision."""
+    name = url.rpartition("/")[2]
+    with psycopg.connect(
+        f"postgresql://{POSTGRES}/{name}", autocommit=True
+    ) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = %s AND pid <> pg_backend_pid()",
+            [name],
+        )
+        tables = connection.execute(
+            "SELECT quote_ident(tablename) FROM pg_tables "
+            "WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+        ).fetchall()
+        with connection.transaction():
+            # No foreign key is checked. TRUNCATE would make files anew, for half a second.
+            connection.execute("SET LOCAL session_replication_role = replica")
+            for (table,) in tables:
+                connection.execute(f"DELETE FROM {table}")
+            connection.execute(
+                "SELECT setval(quote_ident(sequencename)::regclass, start_value, false) "
+                "FROM pg_sequences WHERE schemaname = 'public'"
+            )
+
+
 @contextmanager
 def new_redis_database() -> Iterator[str]:
     """Give the URL of a Redis database that was empty and is the block's alone; it is emptied
@@ -191,11 +217,21 @@ def migrated_postgres() -> Iterator[str]:
         yield url.rpartition("/")[2]
 
 
-@pytest.fixture
-def migrated_postgres_url(migrated_postgres: str) -> Iterator[str]:
-    """The URL of a new PostgreSQL database of the newest schema."""
+@pytest.fixture(scope="session")
+def _shared_postgres_url(migrated_postgres: str) -> Iterator[str]:
+    """The URL of a database of the newest schema that the tests of this process take in turn.
+
+    To make one for each test and to drop it takes the server longer than most of the tests.
+    """
     with new_postgres_database(migrated_postgres) as url:
         yield url
+
+
+@pytest.fixture
+def migrated_postgres_url(_shared_postgres_url: str) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database of the newest schema, for this test alone."""
+    yield _shared_postgres_url
+    empty_postgres_database(_shared_postgres_url)
 
 
 @pytest.fixture
