@@ -312,10 +312,8 @@ def _http(request: Request, error: Exception) -> Response:
     """Answer Starlette's own errors: unknown paths and methods."""
     assert isinstance(error, HTTPException)
     code = _STARLETTE_CODES.get(error.status_code, "request_invalid")
-    members = {
-        "code": code,
-        "detail": f"{request.method} {request.url.path}: {error.detail}",
-    }
+    path = request.url.path[:_LONGEST_INSTANCE]
+    members = {"code": code, "detail": f"{request.method} {path}: {error.detail}"}
     headers = dict(error.headers or {})
     if error.status_code == 405:
         headers["Allow"] = _allowed(request)

@@ -118,3 +118,8 @@ def test_a_problem_of_a_newer_worker_can_still_be_shown():
 def test_a_long_address_is_cut_in_the_document():
     members = {"code": "headers_too_large", "detail": "too long"}
     assert document(members, "/" + "a" * 70_000)["instance"] == "/" + "a" * 299
+
+
+def test_a_long_address_is_cut_in_the_detail_too(client):
+    problem = client.get("/" + "a" * 5000).json()
+    assert problem["detail"] == "GET /" + "a" * 299 + ": Not Found"
