@@ -290,11 +290,16 @@ def _fault(error: Mapping[str, Any], field: str) -> dict[str, str]:
     """Return the detail of an error of pydantic, and what was expected where it says so."""
     if error["type"] == "extra_forbidden":
         return {"detail": f"there is no field {field!r}"}
-    if error["type"] == "dict_type":
+    if error["type"] in ("dict_type", "model_attributes_type"):
         return {"detail": f"{field} is no object of JSON", "expected": "an object"}
+    if error["type"] == "json_invalid":
+        return {"detail": f"{field} is no JSON", "expected": "an object of JSON"}
     _, should, expected = error["msg"].partition(" should ")
     if not should:
         return {"detail": f"{field}: {error['msg']}"}
+    if error["type"].endswith("_parsing"):
+        # Behind the comma is how the parser failed.
+        expected, _, _ = expected.partition(",")
     expected = expected.removeprefix("be ").removeprefix("have ")
     expected = expected.replace("match pattern", "the pattern", 1)
     return {"detail": f"{field} cannot be taken", "expected": expected}
@@ -307,10 +312,8 @@ def _http(request: Request, error: Exception) -> Response:
     """Answer Starlette's own errors: unknown paths and methods."""
     assert isinstance(error, HTTPException)
     code = _STARLETTE_CODES.get(error.status_code, "request_invalid")
-    members = {
-        "code": code,
-        "detail": f"{request.method} {request.url.path}: {error.detail}",
-    }
+    path = request.url.path[:_LONGEST_INSTANCE]
+    members = {"code": code, "detail": f"{request.method} {path}: {error.detail}"}
     headers = dict(error.headers or {})
     if error.status_code == 405:
         headers["Allow"] = _allowed(request)

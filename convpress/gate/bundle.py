@@ -35,9 +35,10 @@ _ENCRYPTED = 1
 _MOST_MEMBERS = 20_000
 # Weights hardly shrink: a member that grows by more is an archive bomb.
 _MOST_INFLATION = 200
-# What file managers add to the files of a folder: copies of attributes, views and thumbnails.
+# What file managers add to the files of a folder: copies of attributes, views and thumbnails. A
+# name may have any character; one that ended a match would be tried from every folder in the name.
 _LITTER = re.compile(
-    r"(.*/)?(__MACOSX/.*|\._[^/]*|\.DS_Store|[Tt]humbs\.db|[Dd]esktop\.ini)"
+    r"(.*/)?(__MACOSX/.*|\._[^/]*|\.DS_Store|[Tt]humbs\.db|[Dd]esktop\.ini)", re.DOTALL
 )
 
 _UNREADABLE = (

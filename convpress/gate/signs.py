@@ -14,6 +14,8 @@ from convpress.gate.protobuf import DELIMITED, VARINT, Field, MalformedMessage
 _HEAD_BYTES = 4096
 # Names of an archive that are looked at, in characters: each pattern walks over all of them.
 _MOST_NAMES = 256 * 1024
+# Characters of a name: some patterns walk over it once for each folder in it.
+_LONGEST_NAME = 1024
 # Top-level fields of a message that are looked at.
 _MOST_FIELDS = 1000
 # The fields of Core ML's kinds of models, all in one range; ONNX has none of these.
@@ -48,9 +50,13 @@ def has(*patterns: str) -> Callable[[Container], bool]:
 
 
 def _bounded(names: Sequence[str]) -> Sequence[str]:
-    """Return the first names, up to a number of characters; those of known kinds have far fewer."""
+    """Return the first names, up to a number of characters, without those that are too long.
+
+    The names of known kinds have far fewer characters.
+    """
     lengths = accumulate(len(name) for name in names)
-    return names[: bisect_right(list(lengths), _MOST_NAMES)]
+    first = names[: bisect_right(list(lengths), _MOST_NAMES)]
+    return [name for name in first if len(name) <= _LONGEST_NAME]
 
 
 def is_safetensors(file: Container) -> bool:

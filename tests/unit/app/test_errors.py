@@ -67,6 +67,7 @@ def test_the_frameworks_refusals_are_problems(answer, client):
     ("filters", "expected"),
     [
         ({"limit": "0"}, "greater than or equal to 1"),
+        ({"limit": "ten"}, "a valid integer"),
         ({"model_sha256": "7"}, "the pattern '^[0-9a-f]{64}$'"),
     ],
 )
@@ -84,6 +85,7 @@ def test_a_filter_of_another_form_is_answered_with_the_expected_one(
     ("body", "detail", "expected"),
     [
         ({"labels": "a=b"}, "labels is no object of JSON", "an object"),
+        (["note"], "body is no object of JSON", "an object"),
         ({"state": "failed"}, "there is no field 'state'", None),
         ({"note": "x" * 2001}, "note cannot be taken", "at most 2000 characters"),
     ],
@@ -116,3 +118,8 @@ def test_a_problem_of_a_newer_worker_can_still_be_shown():
 def test_a_long_address_is_cut_in_the_document():
     members = {"code": "headers_too_large", "detail": "too long"}
     assert document(members, "/" + "a" * 70_000)["instance"] == "/" + "a" * 299
+
+
+def test_a_long_address_is_cut_in_the_detail_too(client):
+    problem = client.get("/" + "a" * 5000).json()
+    assert problem["detail"] == "GET /" + "a" * 299 + ": Not Found"

@@ -15,6 +15,7 @@ from convpress.refusal import Refusal
 LITTER = (
     "__MACOSX/export/._net.onnx",
     "__MACOSX/._export",
+    "__MACOSX/Icon\n",
     "._net.onnx",
     "export/._weights",
     ".DS_Store",

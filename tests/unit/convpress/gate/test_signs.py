@@ -73,6 +73,11 @@ def test_names_without_end_are_not_looked_at():
     assert not signs.has("weights")(file(members=(*long, "/" * 65_000, "weights")))
 
 
+def test_a_name_of_countless_folders_is_not_looked_at():
+    assert signs.has("weights")(file(members=("a/" * 500 + "weights",)))
+    assert not signs.has("weights")(file(members=("a/" * 30_000 + "weights",)))
+
+
 def test_a_character_that_the_end_of_the_head_cuts_is_no_fault():
     content = b"x" * 4095 + "é".encode()
     assert signs.is_text("x")(file(content))
