@@ -56,8 +56,8 @@ def compare(
     """Compare the outputs of two models on the same inputs.
 
     Names, shapes and dtypes must agree, and values be finite where the original's are. `declared`
-    holds the shapes that the model declares: sizes that it leaves open may differ, and all sizes of
-    `sized_outputs`, which values decide.
+    holds the shapes that the model declares: sizes that it leaves open may differ, and those of
+    `sized_outputs`, which values decide, unless the model has always the declared size.
 
     Raises:
         Refusal: `verification_failed`, with the first output that differs.
@@ -172,9 +172,29 @@ def _sized_by_values(
             if not axes:
                 continue
             sizes = [run[name].shape for run in originals]
-            if name in sized_outputs or _are_open(axes, shape, sizes):
+            if name in sized_outputs:
+                is_open = not _are_kept(axes, shape, sizes)
+            else:
+                is_open = _are_open(axes, shape, sizes)
+            if is_open:
                 names[name] = None
     return tuple(names)
+
+
+def _are_kept(
+    axes: Sequence[int], declared: DeclaredShape, shapes: Sequence[tuple[int, ...]]
+) -> bool:
+    """Return whether an output has, in all runs, the size that is declared of one of these axes.
+
+    Values decide rows. The other axes have the sizes of layers, which no artifact may change.
+    """
+    if declared is None or len(declared) != len(shapes[0]):
+        return False
+    for axis in axes:
+        sizes = {shape[axis] for shape in shapes}
+        if sizes == {declared[axis]}:
+            return True
+    return False
 
 
 def _are_open(

@@ -55,7 +55,8 @@ def _is_vector_per_image(scores: Tensor, count: int) -> bool:
     """Whether there is one vector of at least two numbers for each image."""
     if scores.dim() == 0:
         return False
-    if len(scores) != count or scores.numel() < 2 * count:
+    # where values choose the rows of an output, there may be none
+    if len(scores) != count or scores.numel() < max(2 * count, 2):
         return False
     # `squeeze` also drops the batch axis of a single image.
     axes = 1 if count == 1 else 2

@@ -54,20 +54,32 @@ def mapped(
 def give_back() -> None:
     """Give back all pages of mapped files, and free pages of the heap if the C library is glibc.
 
-    To search the heap takes some milliseconds, so it is left until the process has grown.
+    To search the heap takes some milliseconds, and more where pages are needed again.
     """
     global _baseline
     give_back_files()
     if sys.platform != "linux":
         return
-    resident = _resident()
-    if resident < _baseline + LEAST_GROWTH:
-        _baseline = min(_baseline, resident)
-        return
     # other C libraries do not have this function
     with suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
     _baseline = _resident()
+
+
+def give_back_growth() -> None:
+    """Give back as `give_back` within a loop, whose next turn can use what this one has freed.
+
+    The heap is left until the process has grown. What was held at the last search and is free by
+    now is no growth: `give_back` finds it.
+    """
+    global _baseline
+    if sys.platform == "linux":
+        resident = _resident()
+        if resident < _baseline + LEAST_GROWTH:
+            _baseline = min(_baseline, resident)
+            give_back_files()
+            return
+    give_back()
 
 
 def give_back_files() -> None:

@@ -79,7 +79,7 @@ def candidates_of_forms(
     for factorisation in factorisations(site, names):
         candidates += _cheaper(site, factorisation, target)
         # each factorisation leaves large free blocks in the heap
-        memory.give_back()
+        memory.give_back_growth()
     if aligned and is_wide(layer.convolution):
         candidates = [candidate for candidate in candidates if _is_aligned(candidate)]
     front = _front(site, candidates, table, model_format)

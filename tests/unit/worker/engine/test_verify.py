@@ -80,6 +80,21 @@ def test_outputs_that_values_size_may_be_equal_in_all_runs_of_the_original():
     assert result.sized_by_values == ("boxes",)
 
 
+def test_a_declared_size_that_the_original_always_has_is_no_matter_of_values():
+    originals = [{"y": np.ones((50, 16))}, {"y": np.ones((50, 16))}]
+    fewer_rows = [{"y": np.ones((3, 16))}, {"y": np.ones((50, 16))}]
+    fewer_columns = [{"y": np.ones((50, 3))}, {"y": np.ones((50, 3))}]
+    declared = {"y": ("rows", 16)}
+    result = compare(originals, fewer_rows, declared, {"y"})
+    assert result.sized_by_values == ("y",)
+    with pytest.raises(Refusal, match="shape and dtype of y"):
+        compare(originals, fewer_columns, declared, {"y"})
+    with pytest.raises(Refusal, match="shape and dtype of y"):
+        compare(originals, fewer_rows, {"y": (50, 16)}, {"y"})
+    # the original itself shows that this declaration is wrong
+    assert compare(fewer_rows, originals, {"y": (50, 16)}, {"y"}).sized_by_values
+
+
 def test_outputs_sized_by_values_are_named_and_left_out():
     boxes, others = np.ones((5, 4)), np.ones((7, 4))
     fixed = np.array([3.0, 4.0])

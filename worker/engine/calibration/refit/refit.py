@@ -203,7 +203,7 @@ def _fit_all(
             _fit_site(program, original, models, position, name in ends, effort)
         for model in models:
             model.replace(position, name)
-            memory.give_back()
+            memory.give_back_growth()
             on_site()
 
 
@@ -325,7 +325,7 @@ def _gather(
             positions = sample_rows(convolution, x, batches, at, limited)
             targets = results(convolution, original_output, positions)
             data.add(rows(convolution, x, positions), targets)
-    memory.give_back()
+    memory.give_back_growth()
     return data if are_alike and data.are_finite else None
 
 

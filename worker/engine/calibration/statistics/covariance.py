@@ -72,7 +72,7 @@ class MomentRecorder:
         """
         for batch in batches:
             run(program, batch, watch=self._watch)
-            memory.give_back()
+            memory.give_back_growth()
             self._done += 1
 
     def _watch(self, step: Step, inputs: Sequence[Any]) -> None:

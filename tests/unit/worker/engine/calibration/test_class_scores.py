@@ -35,6 +35,11 @@ def test_other_outputs_are_no_classifiers(outputs):
     assert class_scores(outputs, 8) is None
 
 
+@pytest.mark.parametrize("classes", [1, 5])
+def test_an_output_without_rows_has_no_scores(classes):
+    assert scores_of([torch.zeros(0, classes)]) is None
+
+
 def test_the_number_of_images_is_that_of_the_first_output():
     torch.testing.assert_close(scores_of([LOGITS]), LOGITS.log_softmax(1))
     assert scores_of([LOGITS[0]]) is None

@@ -87,7 +87,17 @@ def test_free_memory_between_what_is_held_is_given_back():
     assert all((block == 1).all() for block in held)
 
 
-def test_a_heap_is_searched_again_once_the_process_has_grown(monkeypatch):
+def test_what_was_held_at_the_last_search_is_given_back_once_it_is_free():
+    """The process has not grown since: as after a stage whose results are no longer needed."""
+    held = [np.ones(64 * 1024, np.uint8) for _ in range(1024)]
+    memory.give_back()
+    del held[::2]
+    _, before = resident()
+    memory.give_back()
+    assert before - resident()[1] > 16 * MIB
+
+
+def test_a_loop_searches_the_heap_again_once_the_process_has_grown(monkeypatch):
     """What is in memory rises and falls; 8 MiB more than the least since the last search count."""
     searches = []
     library = SimpleNamespace(malloc_trim=searches.append)
@@ -96,13 +106,14 @@ def test_a_heap_is_searched_again_once_the_process_has_grown(monkeypatch):
     expected = {100: 1, 107: 1, 90: 1, 97: 1, 98: 2, 105: 2, 106: 3}
     for mebibytes, number in expected.items():
         monkeypatch.setattr(memory, "_resident", lambda size=mebibytes: size * MIB)
-        memory.give_back()
+        memory.give_back_growth()
         assert len(searches) == number
 
 
 def test_there_is_nothing_to_do_where_the_library_has_no_such_function(monkeypatch):
     monkeypatch.setattr("ctypes.CDLL", lambda _: object())
     memory.give_back()
+    memory.give_back_growth()
 
 
 @pytest.mark.parametrize("platform", ["darwin", "win32"])
@@ -110,3 +121,4 @@ def test_other_systems_are_left_alone(monkeypatch, platform):
     monkeypatch.setattr("sys.platform", platform)
     monkeypatch.setattr("ctypes.CDLL", lambda _: pytest.fail("no C library is called"))
     memory.give_back()
+    memory.give_back_growth()

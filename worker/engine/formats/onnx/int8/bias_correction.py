@@ -58,17 +58,21 @@ def _node(model: ModelProto, name: str) -> tuple[ModelProto, NodeProto]:
 def _means(
     model: ModelProto, node: NodeProto, inputs: Sequence[Inputs]
 ) -> NDArray[np.float64]:
-    """Return the mean output of each channel of a layer; the model runs up to that layer."""
+    """Return the mean output of each channel of a layer; the model runs up to that layer.
+
+    Inputs that give the layer no rows have no mean, and do not count. It is 0 where none gives any.
+    """
     part = ModelProto()
     part.CopyFrom(model)
     # the runtime leaves out what leads to no output
     del part.graph.output[:]
     run = runner(part, [node.output[0]])
-    total: NDArray[np.float64] | None = None
+    total = np.zeros((), np.float64)
+    count = 0
     for each in inputs:
         [values] = run(each)
         axes = tuple(axis for axis in range(values.ndim) if axis != 1)
-        means = values.mean(axis=axes, dtype=np.float64)
-        total = means if total is None else total + means
-    assert total is not None  # a plan has inputs
-    return total / len(inputs)
+        if values.size:
+            total = total + values.mean(axis=axes, dtype=np.float64)
+            count += 1
+    return total / max(count, 1)

@@ -15,6 +15,7 @@ from onnx import ModelProto
 from worker.engine.formats.onnx.int8.bias_correction import corrected
 from worker.engine.formats.onnx.int8.quantise import quantised
 from worker.engine.formats.onnx.int8.ranges import Range
+from worker.engine.formats.onnx.profile.value_sizes import value_sizes
 from worker.engine.formats.onnx.runtime.session import RUNTIME_ERRORS, refused
 from worker.engine.formats.onnx.runtime.session_options import session_options
 from worker.engine.model import Inputs
@@ -54,6 +55,7 @@ class Trial:
         self.model = model
         self.ranges = ranges
         self._inputs = inputs
+        self._sized_outputs = value_sizes(model.graph).sizes
         self._originals = _outputs(model, inputs)
 
     def error(self, nodes: Collection[str], model: ModelProto | None = None) -> float:
@@ -61,14 +63,15 @@ class Trial:
 
         `model` is the same with other biases, and the model as it is by default.
         It is the root mean square over the inputs: in another range of values, outputs may be a
-        hundred times as large, and would count alone.
+        hundred times as large, and would count alone. Outputs with other rows than the model's, as
+        values choose them, cannot be compared: the error is 0 where there are no others.
         """
         in_int8 = quantised(model or self.model, self.ranges, nodes)
         outputs = _outputs(in_int8, self._inputs)
         total = 0.0
         pairs = zip(self._originals, outputs, strict=True)
         for original, other in pairs:
-            comparison = compare([original], [other])
+            comparison = compare([original], [other], sized_outputs=self._sized_outputs)
             total += (comparison.relative_error or 0.0) ** 2
         return sqrt(total / len(outputs))
 

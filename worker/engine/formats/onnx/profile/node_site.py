@@ -22,6 +22,7 @@ from worker.engine.numerics.flops import gemm_macs, matmul_macs
 RUN_TIME_WEIGHT = "its weight is computed at run time"
 NO_WEIGHT = "it is a product of two activations and has no weight"
 LEFT_FACTOR = "its weight is the left factor of the product"
+NO_ELEMENTS = "its weight has no elements"
 NO_MATRIX = "its weight is not a matrix"
 OUTPUT_SHAPE = "its padding depends on its output size"
 CHEAPER = "it is in the cheaper branch of an If"
@@ -146,6 +147,8 @@ def _product(use: NodeUse, left: Shape, right: Shape, runs: int) -> Site:
     macs_per_run = _product_macs(use, left, right)
     macs = runs * macs_per_run
     right_is_stored = right_name in use.constants
+    if right_is_stored and 0 in right:
+        return _kept(use, right_name, right, macs, NO_ELEMENTS)
     if right_is_stored and len(right) == 2:
         return _linear(use, right, macs_per_run, runs)
     if left_name in use.constants:

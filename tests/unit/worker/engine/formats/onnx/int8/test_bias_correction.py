@@ -90,3 +90,27 @@ def test_layers_without_a_bias_are_left_as_they_are(tmp_path):
     inputs = [{"x": np.ones((1, 4, 8, 8), np.float32)}]
     ranges = activation_ranges(prepared.model, inputs)
     assert corrected(prepared.model, ranges, nodes, inputs) == prepared.model
+
+
+ROWS = """g (float[4, 8] x) => (float[n, 6] y)
+<float[8, 6] w, float[6] b, int64[1] first = {0}, int64[1] second = {1}> {
+    column = Slice(x, first, second, second)
+    numbers = Squeeze(column, second)
+    i = NonZero(numbers)
+    j = Transpose(i)
+    rows = GatherND(x, j)
+    y = Gemm(rows, w, b) }"""
+
+
+@pytest.mark.parametrize("has_rows", [(True, False), (False, False)])
+def test_inputs_that_give_a_layer_no_rows_have_no_part_in_its_mean(tmp_path, has_rows):
+    prepared = prepare(written(tmp_path, ROWS), tmp_path / "scratch")
+    nodes = [layer.node for layer in prepared.layers]
+    some = {"x": np.random.default_rng(0).uniform(1, 2, (4, 8)).astype(np.float32)}
+    none = {"x": np.zeros((4, 8), np.float32)}
+    ranges = activation_ranges(prepared.model, [some])
+    inputs = [some if each else none for each in has_rows]
+    expected = prepared.model
+    if any(has_rows):
+        expected = corrected(prepared.model, ranges, nodes, [some])
+    assert corrected(prepared.model, ranges, nodes, inputs) == expected

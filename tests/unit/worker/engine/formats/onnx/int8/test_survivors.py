@@ -2,9 +2,13 @@
 
 from math import sqrt
 
+import numpy as np
 import pytest
+from support.onnx.text import written
 
-from worker.engine.formats.onnx.int8.survivors import MOST_ERROR, survivors
+from worker.engine.formats.onnx.int8.prepare import prepare
+from worker.engine.formats.onnx.int8.ranges import activation_ranges
+from worker.engine.formats.onnx.int8.survivors import MOST_ERROR, Trial, survivors
 
 
 class Losses:
@@ -60,3 +64,25 @@ def test_without_layers_nothing_runs():
     trial = Losses()
     assert survivors_of(trial, [], 9).nodes == ()
     assert trial.runs == 0
+
+
+CHOSEN_ROWS = """g (float[100, 8] x) => (float[n, 8] y, float[100, 8] h)
+<float[8, 8] w, int64[1] first = {0}, int64[1] second = {1}> {
+    a = MatMul(x, w)
+    h = Relu(a)
+    column = Slice(h, first, second, second)
+    numbers = Squeeze(column, second)
+    i = NonZero(numbers)
+    j = Transpose(i)
+    y = GatherND(h, j) }"""
+
+
+def test_a_layer_is_compared_at_the_outputs_whose_rows_no_value_decides(tmp_path):
+    prepared = prepare(written(tmp_path, CHOSEN_ROWS), tmp_path / "scratch")
+    x = np.random.default_rng(0).standard_normal((100, 8)).astype(np.float32)
+    inputs = [{"x": x}]
+    # so wide a range rounds the small numbers to zero, and the rows are fewer
+    ranges = activation_ranges(prepared.model, [{"x": 50 * x}])
+    trial = Trial(prepared.model, ranges, inputs)
+    error = trial.error([layer.node for layer in prepared.layers])
+    assert 0.01 < error < 1

@@ -164,3 +164,11 @@ def test_what_is_not_known_or_not_counted_is_no_site():
 def test_the_reason_of_the_use_goes_before_that_of_the_node():
     each = replace(use("Conv", CONV, weights=()), reason="a reason")
     assert counted_node(each).site.reason == "a reason"
+
+
+@pytest.mark.parametrize("kind", ["MatMul", "Gemm"])
+@pytest.mark.parametrize("shape", [(8, 0), (0, 8)])
+def test_a_product_with_a_weight_without_elements_costs_nothing_and_stays(kind, shape):
+    site = counted_node(use(kind, {"x": (4, shape[0]), "w": shape})).site
+    assert (site.macs, site.convolution) == (0, None)
+    assert site.reason == node_site.NO_ELEMENTS
