@@ -26,7 +26,7 @@ _CONTAINERS_AND_TEXTS = frozenset(
     get_gradients hash hex insert is_autocast_cpu_enabled is_autocast_enabled is_grad_enabled
     is_owner is_scripting isalnum isalpha isdecimal isdigit isidentifier islower isnumeric
     isprintable isspace istitle isupper items join keys len list ljust lower lstrip mathremainder
-    modf oct ord partition percentFormat pop popitem promote_types radians remove replace reverse
+    modf oct ord partition percentFormat pop popitem radians remove replace reverse
     rfind rindex rjust rpartition rsplit rstrip set_grad_enabled setdefault sorted splitlines
     startswith str strip swapcase title update upper wait warn zfill
     """.split()  # noqa: SIM905 - a list of quoted words is no easier to read

@@ -18,7 +18,8 @@ CRASHING = frozenset(
     _embedding_bag_forward_only _logcumsumexp _masked_softmax _new_zeros_with_same_feature_meta
     _pdist_forward _remove_batch_dim _scaled_dot_product_attention_math
     _scaled_dot_product_flash_attention_for_cpu _stack _tensor_to_list _transform_bias_rescale_qkv
-    _weight_norm_interface batch_norm_update_stats ctc_loss gcd gcd_ lu_unpack segment_reduce
+    _weight_norm_interface batch_norm_update_stats ctc_loss gcd gcd_ lu_unpack promote_types
+    rrelu_with_noise rrelu_with_noise_ segment_reduce
     """.split()  # noqa: SIM905 - as below
 )
 """Operators that no network needs and that read or write outside of their tensors; no method may
@@ -132,14 +133,14 @@ ATEN = frozenset(
     normal_functional not_equal not_equal_ nuclear_norm numel numpy_T oct one_hot ones ones_like ord
     orgqr ormqr outer pad pad_sequence pairwise_distance partition pdist percentFormat permute
     permute_copy pinverse pixel_shuffle pixel_unshuffle poisson poisson_nll_loss polar polygamma
-    polygamma_ pop popitem positive pow pow_ prelu prod promote_types put qr qscheme quantile
+    polygamma_ pop popitem positive pow pow_ prelu prod put qr qscheme quantile
     rad2deg rad2deg_ radians rand rand_like randint randint_like randn randn_like random random_
     randperm range ravel real reciprocal reciprocal_ reflection_pad1d reflection_pad2d
     reflection_pad3d relu relu6 relu6_ relu_ remainder remainder_ remove renorm renorm_ repeat
     repeat_interleave replace replication_pad1d replication_pad2d replication_pad3d reshape
     reshape_as resolve_conj resolve_neg result_type reverse rfind rindex rjust rms_norm rnn_relu
     rnn_relu_cell rnn_tanh rnn_tanh_cell roll rot90 round round_ row_stack rpartition rrelu rrelu_
-    rrelu_with_noise rrelu_with_noise_ rrelu_with_noise_functional rsplit rsqrt rsqrt_ rstrip rsub
+    rrelu_with_noise_functional rsplit rsqrt rsqrt_ rstrip rsub
     scalar_tensor scaled_dot_product_attention scatter scatter_ scatter_add scatter_add_
     scatter_reduce scatter_reduce_ searchsorted select select_copy select_scatter selu selu_
     set_grad_enabled setdefault sgn sgn_ sigmoid sigmoid_ sign sign_ signbit silu silu_ sin sin_
