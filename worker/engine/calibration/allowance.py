@@ -54,6 +54,13 @@ class Allowance:
         """Return the number of images that can be distilled by `steps`."""
         return self._images(_RUNS_PER_STEP * max(steps, 1) * self.sample_macs)
 
+    def distilling_runs(self, work: int, steps: int) -> float:
+        """Return the runs of the model for each image that is distilled by `steps`.
+
+        `work` is the number of images times steps, of those to judge by too.
+        """
+        return _RUNS_PER_STEP * work / self.distilled_images(steps)
+
     @property
     def held_out_images(self) -> int:
         """Images in each held-out set: at most half of those that could be fitted on."""

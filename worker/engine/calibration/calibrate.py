@@ -1,6 +1,6 @@
 """Calibrate a model: inputs like real ones, and every site's moments on them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,11 +41,20 @@ from worker.engine.calibration.statistics.covariance import Geometries, Measured
 from worker.engine.model import Model
 from worker.engine.program import NoProgramError, Program, StepError
 
+Weigh = Callable[[float], object]
+"""Takes the work of a calibration, in runs of the model for each image to fit on."""
+
 _HELD_OUT_SEED = 1
 # The seeds before it make the images to fit on, the held-out ones, and those to try ranges on.
 _QUIET_SEED = 5
 # The refit is chosen by fewer samples than these no better than by synthetic images.
 _FEWEST_TO_CHOOSE_BY = 4
+# Of the measuring, before the rest of it is weighed.
+_SHARE_OF_TRIALS = 0.1
+# Moments cost about four runs of the model on the images that they are measured on.
+_RUNS_OF_MOMENTS = 4.0
+# Of the rest, for making the images to judge by: most of it where images are large.
+_SHARE_OF_JUDGING = 0.1
 # Unmeasured sites that a note names.
 _MOST_NAMED = 8
 
@@ -91,12 +100,15 @@ def calibrate(
     tell: Tell,
     effort: Effort = DEFAULT_EFFORT,
     scenes: Scenes | None = None,
+    weigh: Weigh = lambda _: None,
 ) -> Calibration:
     """Calibrate a model that costs `macs` on inputs of these shapes, at the given sites.
 
     `stated` is the value range that the user stated. `samples` are real inputs by name, along the
     first axis, which replace synthetic ones; of five or more the last fifth is held out. `scenes`
-    are the photographs to crop, those of the package by default.
+    are the photographs to crop, those of the package by default. `tell` receives the share of the
+    trials of ranges that is done. `weigh` then receives the work of what follows, in runs of the
+    model for each image to fit on, and `tell` the share of that.
 
     Raises:
         Refusal: `samples_invalid` where the model gives NaN or infinity on the samples;
@@ -110,7 +122,7 @@ def calibrate(
         kinds = choose_kinds(
             allowance.harness, scenes or load_scenes(), stated, allowance.probe_images
         )
-        return _calibrate(allowance, kinds, convolutions, stated, samples, tell)
+        return _calibrate(allowance, kinds, convolutions, stated, samples, tell, weigh)
     except NoProgramError as error:
         raise WeakCalibrationError(
             f"the model cannot be taken apart: {error}"
@@ -151,6 +163,7 @@ def _calibrate(
     stated: InputValues | None,
     samples: Arrays | None,
     tell: Tell,
+    weigh: Weigh,
 ) -> Calibration:
     """Find the value range and calibrate in it, without distilling where that fails.
 
@@ -166,9 +179,16 @@ def _calibrate(
         source_of_limits = "the samples"
     # Samples are the truth: they need no check of a range.
     trials = Trials(kinds.probing, kinds.ranges, allowance.probe_images)
-    probed = probed_ranges(harness, limits, trials, check=samples is None)
+    probed = probed_ranges(
+        harness,
+        limits,
+        trials,
+        check=samples is None,
+        tell=lambda share: tell(_SHARE_OF_TRIALS * share),
+    )
     if samples is None and _are_quiet(harness, kinds, probed.ranges):
         kinds = showing_objects(harness, kinds)
+    progress = tell, weigh
     report_members: dict[str, Any] = {
         "ranges": [values.name for values in probed.ranges],
         "ranges_from": source_of_limits or probed.source,
@@ -176,18 +196,25 @@ def _calibrate(
     }
     if samples is not None:
         return _learn(
-            allowance, kinds, convolutions, probed, samples, 0, report_members, tell
+            allowance, kinds, convolutions, probed, samples, 0, report_members, progress
         )
     report_members |= kinds.report_members
     steps = allowance.distilling_steps(probed.ranges)
     try:
         return _learn(
-            allowance, kinds, convolutions, probed, None, steps, report_members, tell
+            allowance,
+            kinds,
+            convolutions,
+            probed,
+            None,
+            steps,
+            report_members,
+            progress,
         )
     except DistillingError as error:
         report_members["notes"].append(f"not distilled: {error}")
         return _learn(
-            allowance, kinds, convolutions, probed, None, 0, report_members, tell
+            allowance, kinds, convolutions, probed, None, 0, report_members, progress
         )
 
 
@@ -199,20 +226,28 @@ def _learn(
     samples: Arrays | None,
     steps: int,
     report_members: Mapping[str, Any],
-    tell: Tell,
+    progress: tuple[Tell, Weigh],
 ) -> Calibration:
     """Make the inputs, distilled by `steps`, and measure the moments on them.
 
     Raises:
         DistillingError: the inputs cannot be distilled.
     """
+    tell, weigh = progress
     harness = allowance.harness
     held_out_steps = _held_out_steps(allowance, steps)
     judged = _judging_count(allowance, len(probed.ranges))
     judged += _judging_count(allowance, len(probed.plausible))
     work = judged * held_out_steps
     work += steps * allowance.distilled_images(steps)
-    distiller = Distiller(harness, work, tell)
+    runs = allowance.distilling_runs(work, steps)
+    weigh(runs + _RUNS_OF_MOMENTS)
+    share = runs / (runs + _RUNS_OF_MOMENTS)
+
+    def tell_later(share: float) -> None:
+        tell(_SHARE_OF_JUDGING + (1 - _SHARE_OF_JUDGING) * share)
+
+    distiller = Distiller(harness, work, share, tell_later)
 
     def judging_batches(
         ranges: Sequence[ValueRange], count: int, seed: int
@@ -232,12 +267,16 @@ def _learn(
         judging = judging_by_generated(
             probed, harness, allowance.held_out_images, judging_batches
         ).checked(harness.program)
+        if not held_out_steps:
+            tell_later(0.0)
         if steps:
             fitting = distilled(
                 allowance, kinds.fitting, probed.ranges, convolutions, distiller, steps
             )
         else:
-            fitting = plain(allowance, kinds.fitting, probed.ranges, convolutions, tell)
+            fitting = plain(
+                allowance, kinds.fitting, probed.ranges, convolutions, tell_later
+            )
     notes = report_members["notes"] + _unmeasured_note(fitting, convolutions)
     return Calibration(
         program=harness.program,

@@ -14,6 +14,7 @@ from worker.engine.costs.table import CostTable
 from worker.engine.decompose.channels import CHANNELS
 from worker.engine.formats import adapter_of
 from worker.engine.model import CostProfile, OpenedModel, Site, by_execution_path
+from worker.engine.phase_weights import BY_WEIGHTS, CHOSEN
 from worker.engine.progress import Progress
 from worker.engine.request import Request
 from worker.engine.selection import analysis_file
@@ -141,6 +142,8 @@ def analyse(
         if parts is not None:
             progress.enter("allocating")
             candidates, weights, statistics, paths = parts
+            is_uncalibrated = isinstance(statistics, Uncalibrated)
+            progress.weigh(BY_WEIGHTS if is_uncalibrated else CHOSEN)
             return Analysis(
                 candidates,
                 weights,
@@ -178,6 +181,8 @@ def _analysed(
 ) -> Analysis:
     progress.enter("measuring")
     statistics = measure_statistics(request, opened, progress)
+    if isinstance(statistics, Uncalibrated):
+        progress.weigh(BY_WEIGHTS)
     progress.enter("factoring")
     sites = opened.profile.sites
     paths = _paths(request, opened, statistics)
@@ -195,7 +200,12 @@ def _analysed(
     )
     progress.enter("allocating")
     # the weights come last: they are measured with layers of the candidates
-    weights = error_weights(opened.model, with_channels, statistics)
+    weights = error_weights(
+        opened.model,
+        with_channels,
+        statistics,
+        lambda part: progress.within(part, 1),
+    )
     return Analysis(
         tuple(with_channels),
         weights,

@@ -4,7 +4,7 @@ torch, which takes more than a second to import, is imported where a model is ca
 before: an ONNX model that is compressed by its weights needs none.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -88,6 +88,9 @@ def measure_statistics(
     def tell(part: float) -> None:
         progress.within(part, 1)
 
+    def weigh(runs: float) -> None:
+        progress.weigh({"measuring": runs})
+
     reason = ""
     # some models create tensors of their own on the processor: they run there alone
     for name in dict.fromkeys((device.chosen(), device.PROCESSOR)):
@@ -103,6 +106,7 @@ def measure_statistics(
                     samples,
                     tell,
                     scenes=scenes,
+                    weigh=weigh,
                 )
         except WeakCalibrationError as error:
             reason = str(error)
@@ -140,10 +144,12 @@ def error_weights(
     model: Model,
     sites: Sequence[SiteCandidates],
     statistics: "Calibration | Uncalibrated",
+    tell: Callable[[float], object],
 ) -> Mapping[str, float]:
     """Return the share of each site's error that arrives at the outputs, by the site's name.
 
-    It is empty where the model was not calibrated: all sites then weigh the same.
+    It is empty where the model was not calibrated: all sites then weigh the same. `tell` receives
+    the share of the sites that are weighed.
     """
     if isinstance(statistics, Uncalibrated):
         return {}
@@ -159,7 +165,9 @@ def error_weights(
                 each, layers[each.site.name], moments
             )
     with device.computing():
-        return sensitivities(statistics, trials_by_site, lambda name: layers[name]())
+        return sensitivities(
+            statistics, trials_by_site, lambda name: layers[name](), tell=tell
+        )
 
 
 def _measurable(sites: Sequence[Site]) -> dict[str, Convolution]:

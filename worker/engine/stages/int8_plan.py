@@ -12,6 +12,7 @@ from worker.engine.calibration.effort import RANGES_EFFORT
 from worker.engine.formats import adapter_of
 from worker.engine.formats.adapter import Int8Inputs, Int8Writer
 from worker.engine.model import Inputs, OpenedModel
+from worker.engine.phase_weights import INT8_ALONE
 from worker.engine.progress import Progress
 from worker.engine.request import Request
 from worker.engine.selection.analysis import Analysis
@@ -58,6 +59,7 @@ def analysis_for_ranges(
 ) -> Analysis:
     """Return the analysis of a model that is not factored, with inputs to measure ranges on."""
     progress.enter("measuring")
+    progress.weigh(INT8_ALONE)
     statistics = measure_statistics(
         request, opened, progress, RANGES_EFFORT, with_moments=False
     )

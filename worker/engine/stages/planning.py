@@ -19,6 +19,7 @@ from worker.engine.costs import table_file
 from worker.engine.costs.table import CostTable
 from worker.engine.model import CostProfile, OpenedModel
 from worker.engine.numerics import memory
+from worker.engine.phase_weights import BY_WEIGHTS
 from worker.engine.progress import Progress
 from worker.engine.request import Request
 from worker.engine.selection.analysis import (
@@ -110,6 +111,8 @@ def plan(request: Request, opened: OpenedModel, progress: Progress) -> Plan:
         analysis = analyse(request, opened, progress, table)
     elif request.precision == INT8:
         analysis = analysis_for_ranges(request, opened, progress, analysis)
+    else:
+        progress.weigh(BY_WEIGHTS)
     int8, note = None, None
     if request.precision != FLOAT and not unchanged:
         int8 = plan_int8(request, opened, analysis)

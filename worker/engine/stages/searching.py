@@ -90,7 +90,7 @@ def search_for(
     if percent is None or tries.best is None:
         raise tries.refusal()
     tries.restore()
-    progress.stretch(0.0, 1.0)
+    progress.stretch(_ALL_TRIES, 1.0)
     return Search(promise, tries.best, tries.tried, _note(promise, tries.best))
 
 

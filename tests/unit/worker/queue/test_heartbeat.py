@@ -94,6 +94,7 @@ def test_progress_is_written_a_few_times_a_second_and_the_last_is_not_forgotten(
 
 def test_the_time_left_is_written_with_the_progress(lease, clock, load_job):
     heart = Heartbeat(lease, 30, clock)
+    heart.report(Progress("measuring", 0.0))
     clock.now += 10
     heart.report(Progress("measuring", 0.25))
     heart.beat()
@@ -104,6 +105,7 @@ def test_the_time_left_is_written_again_without_news_only_where_it_is_off(
     lease, clock, load_job, writes
 ):
     heart = Heartbeat(lease, 30, clock)
+    heart.report(Progress("measuring", 0.0))
     clock.now += 20
     heart.report(Progress("measuring", 0.25))
     heart.beat()
@@ -119,6 +121,7 @@ def test_the_time_left_is_written_again_without_news_only_where_it_is_off(
 
 def test_a_job_that_goes_back_has_no_time_left(lease, clock, load_job):
     heart = Heartbeat(lease, 30, clock)
+    heart.report(Progress("measuring", 0.0))
     clock.now += 20
     heart.report(Progress("measuring", 0.25))
     heart.beat()

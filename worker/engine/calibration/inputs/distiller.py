@@ -10,8 +10,6 @@ from worker.engine.numerics import parallel
 Tell = Callable[[float], None]
 """Takes the share of a calibration that is done."""
 
-# Of the time of a calibration that distils; the rest is for the moments.
-_SHARE_OF_CALIBRATION = 0.7
 # Between the seeds of two sets of batches, of which each batch has its own.
 _SEED_STEP = 1000
 
@@ -19,12 +17,14 @@ _SEED_STEP = 1000
 class Distiller:
     """Distils batches for one harness, and reports progress.
 
-    `work` is the number of images times steps over all batches.
+    `work` is the number of images times steps over all batches, and `share` how much of the whole
+    calibration it is.
     """
 
-    def __init__(self, harness: Harness, work: int, tell: Tell) -> None:
+    def __init__(self, harness: Harness, work: int, share: float, tell: Tell) -> None:
         self._harness = harness
         self._work = max(work, 1)
+        self._share = share
         self._tell = tell
         self._done = 0
 
@@ -47,6 +47,6 @@ class Distiller:
         for batch in parallel.in_order(distil_one, range(len(batches))):
             distilled.append(batch)
             self._done += self._harness.batch * steps
-            share = min(1.0, self._done / self._work)
-            self._tell(_SHARE_OF_CALIBRATION * share)
+            done = min(1.0, self._done / self._work)
+            self._tell(self._share * done)
         return distilled

@@ -1,7 +1,7 @@
 """Find the value range of a model's images by running it on some images in each known range."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -83,12 +83,17 @@ class ProbedRanges:
 
 
 def probed_ranges(
-    harness: Harness, stated: InputValues | None, trials: Trials, *, check: bool = True
+    harness: Harness,
+    stated: InputValues | None,
+    trials: Trials,
+    *,
+    check: bool = True,
+    tell: Callable[[float], object] = lambda _: None,
 ) -> ProbedRanges:
     """Return the ranges that a model may expect, of the stated one or of the usual ones.
 
     With `check` a stated range is compared with the usual ones: the artifact is judged in those too
-    that fit the model far better.
+    that fit the model far better. `tell` receives the share of the ranges that are tried.
 
     Raises:
         WeakCalibrationError: in no range does the model give finite outputs that differ.
@@ -96,7 +101,8 @@ def probed_ranges(
     generator = remembered(trials.generator)
     trials = replace(trials, generator=generator)
     tried = _tried(harness, stated, trials)
-    pairs = [_probe_leniently(harness, values, trials) for values in tried]
+    followed = tried if stated is not None else _followed(tried, tell)
+    pairs = [_probe_leniently(harness, values, trials) for values in followed]
     by_range = dict(pairs)
     usable = {values: each for values, each in by_range.items() if each.failure is None}
     if not usable:
@@ -106,7 +112,7 @@ def probed_ranges(
         raise WeakCalibrationError(f"on synthetic inputs the model gives {reason}")
     ranges = tuple(usable)
     if stated is not None:
-        better = _better_ranges(harness, usable, trials) if check else ()
+        better = _better_ranges(harness, usable, trials, tell) if check else ()
         return _stated(ranges, better)
     if _are_whole(harness):
         return ProbedRanges(ranges, "the integer type of the inputs", ranges)
@@ -138,7 +144,10 @@ def _stated(
 
 
 def _better_ranges(
-    harness: Harness, by_stated: Mapping[ValueRange, Probe], trials: Trials
+    harness: Harness,
+    by_stated: Mapping[ValueRange, Probe],
+    trials: Trials,
+    tell: Callable[[float], object],
 ) -> tuple[ValueRange, ...]:
     """Return the usual ranges that fit a model far better than the stated one, which was probed.
 
@@ -148,8 +157,9 @@ def _better_ranges(
     if _are_whole(harness):
         return ()
     [stated] = by_stated
-    others = (values for values in trials.usual if values != stated)
-    pairs = [_probe_leniently(harness, values, trials) for values in others]
+    others = [values for values in trials.usual if values != stated]
+    followed = _followed(others, tell)
+    pairs = [_probe_leniently(harness, values, trials) for values in followed]
     by_usual = dict(pairs)
     usable = {values: each for values, each in by_usual.items() if each.failure is None}
     usable = {**by_stated, **usable}
@@ -230,6 +240,15 @@ def _tried(
     if _are_whole(harness):
         return trials.usual[:1]
     return trials.usual
+
+
+def _followed(
+    ranges: Sequence[ValueRange], tell: Callable[[float], object]
+) -> Iterator[ValueRange]:
+    """Yield ranges, and tell after each which share of them is tried."""
+    for done, values in enumerate(ranges, 1):
+        yield values
+        tell(done / len(ranges))
 
 
 def _probe_leniently(

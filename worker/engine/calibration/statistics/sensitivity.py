@@ -87,6 +87,7 @@ def sensitivities(
     trials_by_site: Mapping[str, Sequence[Trial]],
     layer_of: Callable[[str], Layer],
     effort: Effort = DEFAULT_EFFORT,
+    tell: Callable[[float], object] = lambda _: None,
 ) -> dict[str, float]:
     """Return the relative error of the model's outputs over that of the site's outputs, by site.
 
@@ -94,7 +95,8 @@ def sensitivities(
     the trials were fitted to do not show what a site loses of other inputs. A classifier's last
     layer counts for more by its `excess` error on classes. Deep models are tried once a site,
     and on few images. Nothing is returned where even that would take more work than the effort
-    allows. `layer_of` returns a site's own layer.
+    allows. `layer_of` returns a site's own layer. `tell` receives the share of the sites that are
+    tried.
     """
     sites = sum(1 for site_trials in trials_by_site.values() if site_trials)
     batches, trials_each = _affordable(calibration, sites, effort)
@@ -110,7 +112,8 @@ def sensitivities(
         last = last_layer(calibration.program, batches, end, layer)
     shares = {}
     in_order = sorted(trials_by_site, key=positions.__getitem__)
-    for site in in_order:
+    for done, site in enumerate(in_order):
+        tell(done / len(in_order))
         logs = []
         for trial in trials_by_site[site][-trials_each:]:
             chain = trial.layers()

@@ -102,4 +102,4 @@ def test_statistics_without_moments_keep_the_rest():
 
 
 def test_without_a_calibration_all_sites_weigh_the_same():
-    assert error_weights(None, [], Uncalibrated("a reason")) == {}
+    assert error_weights(None, [], Uncalibrated("a reason"), print) == {}

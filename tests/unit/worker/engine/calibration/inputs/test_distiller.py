@@ -53,7 +53,7 @@ def test_images_are_the_same_on_any_number_of_threads_and_progress_comes_in_orde
     for threads in (1, 2, 4):
         on_threads(threads)
         shares = []
-        distiller = Distiller(OneInput(network()), BATCHES * 4 * 6, shares.append)
+        distiller = Distiller(OneInput(network()), BATCHES * 4 * 6, 0.7, shares.append)
         results.append(distiller.distil(batches(), 6, 3))
         assert shares == pytest.approx([0.14, 0.28, 0.42, 0.56, 0.7])
     for others in results[1:]:
@@ -69,4 +69,4 @@ def test_a_model_without_gradients_is_refused_on_any_number_of_threads(
     on_threads(threads)
     without = chained(lambda x: x.numpy() and x, norm(RNG(1), 3))
     with pytest.raises(DistillingError, match="no gradients"):
-        Distiller(OneInput(without), 1, lambda _: None).distil(batches(), 2, 3)
+        Distiller(OneInput(without), 1, 0.7, lambda _: None).distil(batches(), 2, 3)

@@ -94,10 +94,11 @@ def test_ranges_are_tried_on_no_more_images_than_tell_them_apart(
     harness = build_harness(
         program, [spec], {"v0": (1, 3, 16, 16)}, Effort(batch_images=1)
     )
-    probing.probed_ranges(
-        harness, None, probing.Trials(dead_leaves, known_ranges(3), 16)
-    )
+    shares = []
+    trials = probing.Trials(dead_leaves, known_ranges(3), 16)
+    probing.probed_ranges(harness, None, trials, tell=shares.append)
     assert sum(images) == runs
+    assert shares == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
 
 
 def test_a_stated_range_is_used():

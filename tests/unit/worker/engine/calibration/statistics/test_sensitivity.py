@@ -76,7 +76,11 @@ def test_sensitivities_of_a_network_with_a_known_answer():
         ]
         for name in errors
     }
-    shares = sensitivities(calibration(program, inputs), trials, layers.get)
+    tried = []
+    shares = sensitivities(
+        calibration(program, inputs), trials, layers.get, tell=tried.append
+    )
+    assert tried == pytest.approx([0, 1 / 3, 2 / 3])
     assert shares["end"] == pytest.approx(1, rel=0.05)
     assert shares["big"] == pytest.approx(0.81, rel=0.05)
     assert shares["small"] == pytest.approx(0.75 * 0.81, rel=0.05)
