@@ -7,7 +7,7 @@ from pathlib import Path
 from convpress.gate import archive
 from convpress.gate.archive import Member
 from convpress.gate.mapped import mapped
-from convpress.gate.refusals import damaged, over_limit, unsafe
+from convpress.gate.refusals import damaged, over_limit, unsafe, unsupported
 from convpress.gate.torchscript.extras import require_safe_extra
 from convpress.gate.torchscript.pickles import PickleCheck, StepBudget
 from convpress.gate.torchscript.source import require_safe_source
@@ -24,6 +24,8 @@ _OTHER = re.compile(
     r"|version|byteorder|\.format_version|\.storage_alignment"
     r"|\.data/[a-z_]+"
 )
+# Archives of the mobile interpreter, as torch wrote them up to 1.13, hold their constants in these.
+_MOBILE_CONSTANTS = re.compile(r"constants/[0-9]+\.storage")
 # A word of source has a few letters; the words themselves are counted later.
 _MOST_BYTES_PER_TOKEN = 8
 
@@ -75,6 +77,11 @@ def _named(members: Sequence[Member], pattern: re.Pattern[str]) -> list[Member]:
 
 def _require_known(member: Member) -> None:
     """Require a member that torch.jit.save writes; torch maps those with weights, uncompressed."""
+    if _MOBILE_CONSTANTS.fullmatch(member.name):
+        raise unsupported(
+            f"the archive holds {member.name}, a constant for the interpreter of mobile devices",
+            "the model from before optimize_for_mobile",
+        )
     if not _OTHER.fullmatch(member.name):
         raise unsafe(
             f"the archive has a member {member.name[:100]}",

@@ -96,9 +96,10 @@ ATEN = frozenset(
     full_like gamma gather ge ge_ gelu gelu_ geometric geometric_ geqrf ger get get_autocast_dtype
     get_device get_gradients glu glu_jvp gradient greater greater_ greater_equal greater_equal_
     grid_sampler grid_sampler_2d grid_sampler_3d group_norm gru gru_cell gt gt_ hamming_window
-    hann_window hardshrink hardsigmoid hardsigmoid_ hardswish hardswish_ hardtanh hardtanh_ hash
-    hash_tensor heaviside heaviside_ hex hinge_embedding_loss histc histogram histogramdd hsplit
-    hspmm hstack huber_loss hypot hypot_ i0 i0_ igamma igamma_ igammac igammac_ im2col imag index
+    hann_window hardshrink hardsigmoid hardsigmoid_ hardswish hardswish_ hardtanh hardtanh_
+    has_torch_function hash hash_tensor heaviside heaviside_ hex hinge_embedding_loss histc
+    histogram histogramdd hsplit hspmm hstack huber_loss hypot hypot_ i0 i0_ igamma igamma_
+    igammac igammac_ im2col imag index
     index_add index_add_ index_copy index_copy_ index_fill index_fill_ index_put index_put_
     index_reduce index_reduce_ index_select indices indices_copy inner insert instance_norm int_repr
     inverse is_autocast_cpu_enabled is_autocast_enabled is_coalesced is_complex is_conj

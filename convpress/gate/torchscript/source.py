@@ -297,6 +297,12 @@ def _deep(detail: str, most: int) -> Refusal:
 
 
 def _unknown(detail: str) -> Refusal:
+    if "mkldnn" in detail.lower():
+        # optimize_for_inference writes them
+        return unsupported(
+            f"{detail}, an operator for one kind of processor",
+            "the model from before optimize_for_inference",
+        )
     return unsupported(
         f"{detail}, which is not a supported operator",
         "the operators of plain torch that compute",

@@ -41,6 +41,8 @@ from worker.engine.numerics.random_inputs import random_inputs
 _WITHOUT_DATA = "meta"
 """The device of tensors without data: what runs there has no sizes that depend on values."""
 _TO_LIST = "prim::tolist"
+# what `torch.nn.utils.parametrize` raises in a scripted module
+_PARAMETRISED = "Parametrization is not working with scripting"
 
 
 def count(
@@ -52,7 +54,8 @@ def count(
     where its control flow depends on data, for example.
 
     Raises:
-        Refusal: `input_shape_mismatch` where the module cannot take these shapes.
+        Refusal: `input_shape_mismatch` where the module cannot take these shapes,
+            `model_unsupported` where torch wrote one that raises on all of them.
     """
     bare = without_data(inputs, shapes)
     stated = {spec.name for spec in inputs if spec.is_stated(shapes[spec.name])}
@@ -65,6 +68,15 @@ def count(
         tensors = {name: torch.from_numpy(each) for name, each in arrays.items()}
         return _count(path, "cpu", tensors, stated)
     except DoesNotRunError as error:
+        if _PARAMETRISED in str(error):
+            raise Refusal(
+                Code.MODEL_UNSUPPORTED,
+                "it was scripted with a parametrisation, such as weight_norm, and torch itself "
+                f"cannot run it: {error}",
+                field="model",
+                expected="the model traced, or scripted after "
+                "torch.nn.utils.parametrize.remove_parametrizations",
+            ) from error
         raise Refusal(
             Code.INPUT_SHAPE_MISMATCH,
             f"the model cannot be run on this input shape: {error}",

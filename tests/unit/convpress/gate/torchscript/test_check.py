@@ -91,6 +91,17 @@ def mobile(member):
     return changed.getvalue()
 
 
+def test_constants_of_the_mobile_interpreter_are_told_to_come_from_before(tmp_path):
+    path = tmp_path / "mobile.ptl"
+    torch.jit.save(torch.jit.script(nn.ReLU()), path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("mobile/constants/0.storage", bytes(8))
+    with pytest.raises(Refusal) as refused:
+        require_safe(path, "torchscript", Limits())
+    assert refused.value.code == "model_unsupported"
+    assert refused.value.expected == "the model from before optimize_for_mobile"
+
+
 @pytest.mark.parametrize("member", ["data.pkl", ".py"], ids=["pickle", "source"])
 def test_models_for_mobile_devices_are_told_to_come_from_before(tmp_path, member):
     path = tmp_path / "mobile.pt"

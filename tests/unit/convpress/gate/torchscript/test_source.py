@@ -252,6 +252,9 @@ def test_a_long_list_and_many_statements_pass():
 @pytest.mark.parametrize(
     ("line", "code"),
     [
+        # scripted encoders of torch 1.12 ask for it
+        ("y = torch.__not__(torch.has_torch_function())", None),
+        ("y = torch.to_mkldnn(x)", "model_unsupported"),
         ("y = ops.torchvision.nms(x, x, 0.5)", None),
         ("y = ops.torchvision.read_file(x)", "model_unsupported"),
         ("y = ops.torchvision.nms.save(x)", "model_unsafe"),

@@ -31,7 +31,10 @@ _FIRST_OPSET_OF_SPLIT_WITH_INPUT = 13
 def take_apart(
     node: NodeProto, model: ModelProto, known: Mapping[str, Constant], used: set[str]
 ) -> list[NodeProto]:
-    """Return the nodes in the place of an Attention; none where it has a past or another mask."""
+    """Return the nodes in the place of an Attention; none where it has a past or another mask.
+
+    Masks are a matrix of batch and columns, or the lengths of the batch.
+    """
     weight = known.get(input_name(node, _WEIGHT))
     if (
         weight is None
@@ -70,7 +73,7 @@ def take_apart(
 
 
 def _is_plain(node: NodeProto, graph: GraphProto) -> bool:
-    """Return whether an Attention has no past, no rotation, and a mask of batch and columns."""
+    """Return whether an Attention has no past, no rotation, and a mask that the heads take too."""
     if (
         input_name(node, _PAST)
         or input_name(node, _PAST_LENGTH)
@@ -80,7 +83,28 @@ def _is_plain(node: NodeProto, graph: GraphProto) -> bool:
     if integer(node, "do_rotary", 0):
         return False
     mask = input_name(node, _MASK)
-    return not mask or _declared_axes(graph, mask) == _RAW_MASK_AXES
+    return (
+        not mask
+        or _declared_axes(graph, mask) == _RAW_MASK_AXES
+        or _has_lengths(graph, mask)
+    )
+
+
+def _has_lengths(graph: GraphProto, mask: str) -> bool:
+    """Return whether a mask is the lengths of the batch, as BERT's optimisers compute it.
+
+    Other lists may have starts and ends, which the heads do not take. Sums are over the rows of a
+    matrix: Attention takes no list as long as the columns are.
+    """
+    for node in graph.node:
+        if mask not in node.output:
+            continue
+        if node.op_type == "EmbedLayerNormalization":
+            return True
+        matrix = _declared_axes(graph, node.input[0]) == _RAW_MASK_AXES
+        is_sum = node.op_type == "ReduceSum" and not integer(node, "keepdims", 1)
+        return is_sum and matrix
+    return False
 
 
 def _declared_axes(graph: GraphProto, name: str) -> int | None:

@@ -12,6 +12,7 @@ from support.torchscript.modules import (
 )
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.flop_counter import FlopCounterMode
 
 from convpress.refusal import Code, Refusal
@@ -388,3 +389,11 @@ def test_outputs_and_layers_behind_values_that_were_read_are_sized_by_them(tmp_p
     profile = opened(tmp_path, Listing()).count({"x": (3, 4)})
     assert profile.sized_outputs == {"output_0", "output_1"}
     assert all(site.sized_by_values for site in profile.sites)
+
+
+def test_a_parametrisation_that_was_scripted_is_not_the_fault_of_the_shape(tmp_path):
+    with pytest.raises(Refusal) as caught:
+        counted(tmp_path, nn.Sequential(weight_norm(conv())))
+    assert caught.value.code == Code.MODEL_UNSUPPORTED
+    assert "torch itself cannot run it" in caught.value.detail
+    assert "remove_parametrizations" in caught.value.expected

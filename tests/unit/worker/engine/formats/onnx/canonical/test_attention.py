@@ -55,7 +55,27 @@ def test_a_mask_of_batch_and_columns_is_kept(tmp_path):
     np.testing.assert_allclose(output, expected, atol=1e-5)
 
 
-def test_with_a_mask_of_lengths_it_is_counted_and_stays(tmp_path):
+@pytest.mark.parametrize("columns", [(3, 5), (5, 1)])
+def test_lengths_that_are_summed_from_a_mask_are_kept(tmp_path, columns):
+    proto = model(
+        f"{HEADER.format(17)} g (float[2, 5, 8] x, int32[2, 5] m) => (float[2, 5, 8] y) "
+        "<float[8, 24] w, float[24] b, int64[1] axes = {1}> "
+        "{ lengths = ReduceSum <keepdims = 0> (m, axes) "
+        "y = com.microsoft.Attention <num_heads = 2> (x, w, b, lengths) }"
+    )
+    before = written(tmp_path, proto)
+    opened = open_model("onnx", before)
+    assert opened.count(opened.bind(None)).sites[0].op == "MatMul"
+    opened.save(tmp_path / "after.onnx")
+    mask = np.array([[each < length for each in range(5)] for length in columns])
+    x = np.random.default_rng(0).standard_normal((2, 5, 8)).astype(np.float32)
+    inputs = {"x": x, "m": mask.astype(np.int32)}
+    [expected] = outputs(before, inputs)
+    [output] = outputs(tmp_path / "after.onnx", inputs)
+    np.testing.assert_allclose(output, expected, atol=1e-5)
+
+
+def test_with_a_list_of_unknown_meaning_it_is_counted_and_stays(tmp_path):
     proto = attention("", "x, w, b, m", inputs=", int32[2] m")
     opened = open_model("onnx", written(tmp_path, proto))
     [site] = opened.count(opened.bind(None)).sites
