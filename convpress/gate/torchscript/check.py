@@ -24,7 +24,7 @@ _OTHER = re.compile(
     r"|version|byteorder|\.format_version|\.storage_alignment"
     r"|\.data/[a-z_]+"
 )
-# Archives of the mobile interpreter, as torch wrote them up to 1.13, hold their constants in these.
+# Archives of the mobile interpreter, as torch 1.12 wrote them, hold their constants in these.
 _MOBILE_CONSTANTS = re.compile(r"constants/[0-9]+\.storage")
 # A word of source has a few letters; the words themselves are counted later.
 _MOST_BYTES_PER_TOKEN = 8

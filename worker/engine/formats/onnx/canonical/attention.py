@@ -101,7 +101,7 @@ def _has_lengths(graph: GraphProto, mask: str) -> bool:
             continue
         if node.op_type == "EmbedLayerNormalization":
             return True
-        matrix = _declared_axes(graph, node.input[0]) == _RAW_MASK_AXES
+        matrix = _declared_axes(graph, input_name(node, 0)) == _RAW_MASK_AXES
         is_sum = node.op_type == "ReduceSum" and not integer(node, "keepdims", 1)
         return is_sum and matrix
     return False
