@@ -5,9 +5,12 @@ PYTHON ?= $(shell command -v python3.11 || echo python3)
 TORCH_INDEX ?=
 
 BIN := .venv/bin
-# Some tests wait for services, so two cores are busy with three processes. Whole files go to a process, in their
-# order: the long ones come first, and tests that share a server find it running.
-PYTEST := $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+# Some tests wait for services, so two cores are busy with four processes; with three where each of them takes more
+# memory. Whole files go to a process, in their order: the long ones come first, and tests that share a server find it
+# running.
+PROCESSES := 3
+test: PROCESSES := 4
+PYTEST = $(BIN)/pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 TORCH := $(shell grep -o 'torch==[0-9.]*' pyproject.toml)
 
 .PHONY: demo run test test-all conformance slow hostile walls screenshots fuzz fuzz-operators audit audit-if-reachable lint docs lock sbom pin-images
