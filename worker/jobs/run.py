@@ -109,7 +109,7 @@ def _run(
     )
     if _ran_out_of_disk(outcome, folder):
         raise OSError(errno.ENOSPC, "the child could not write its files")
-    stored = _store(job, request, outcome, on_progress, settings)
+    stored = _store(job, request, outcome, settings)
     # Any other outcome cut the child off, perhaps in the middle of a file.
     if isinstance(stored, Result | AdviceResult | Failed):
         _cache(job, request, inputs, settings)
@@ -228,7 +228,6 @@ def _store(
     job: Job,
     request: Request,
     outcome: Outcome,
-    on_progress: OnProgress,
     settings: Settings,
 ) -> Outcome | Result | AdviceResult:
     """Put the artifact and the report of a child that succeeded into the store; or the advice.
@@ -237,7 +236,6 @@ def _store(
     """
     if not isinstance(outcome, Succeeded):
         return outcome
-    on_progress(Progress("storing", 0.95))
     try:
         if job.kind == ADVICE:
             return results.store_advice(

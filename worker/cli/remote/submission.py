@@ -1,5 +1,6 @@
 """A model sent to a service and fetched back, with bars on standard error."""
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -71,6 +72,14 @@ def download_with_bar(client: Client, job: Job, output: Path, *, quiet: bool) ->
     """
     with _bars(quiet=quiet) as bars:
         client.download(job, output, on_download=_bar(bars, "download"))
+
+
+def where(job: Job, artifact: Path) -> str:
+    """Return a line that says where an artifact is, and that it is an archive where it is one."""
+    line = f"written to {artifact}"
+    if job.model.format == "onnx" and zipfile.is_zipfile(artifact):
+        line += ", a zip archive of the model and its weights: unpack it"
+    return line
 
 
 def _wait(client: Client, job: Job, bars: Progress) -> Job:

@@ -1,5 +1,7 @@
 """A model goes to the service and comes back, with bars on standard error alone."""
 
+import zipfile
+
 from worker.cli.remote import submission
 from worker.cli.remote.submission import Submission
 
@@ -24,3 +26,18 @@ def test_quiet_writes_nothing(service, tmp_path, capsys):
     assert submission.wait_with_bar(service, service.known, quiet=True) is service.known
     submission.download_with_bar(service, service.known, tmp_path / "n", quiet=True)
     assert capsys.readouterr() == ("", "")
+
+
+def test_an_archive_of_an_onnx_model_is_called_one(service, tmp_path):
+    plain, archive = tmp_path / "plain.onnx", tmp_path / "beside.onnx"
+    plain.write_bytes(b"model")
+    with zipfile.ZipFile(archive, "w") as members:
+        members.writestr("net.onnx", b"model")
+    job = service.known
+    assert job.model.format == "onnx"
+    assert submission.where(job, plain) == f"written to {plain}"
+    line = submission.where(job, archive)
+    assert line.startswith(f"written to {archive}, a zip archive of the model")
+    model = job.model.model_copy(update={"format": "torchscript"})
+    of_torch = job.model_copy(update={"model": model})
+    assert submission.where(of_torch, archive) == f"written to {archive}"
