@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from worker.engine.formats.aten.nested_values import tensors_in
 
@@ -25,8 +26,12 @@ class ValueSizes:
     """
 
     def __init__(self, inputs: Iterable[Tensor], *, were_read: bool = False) -> None:
-        self._values = {_memory(tensor) for tensor in inputs}
+        # A weak reference keeps the address from being used again, not the tensor in memory.
+        self._noted: dict[int, StorageWeakRef] = {}
+        self._values: set[int] = set()
         self._sizes: set[int] = set()
+        for tensor in inputs:
+            self._values.add(self._keep(tensor))
         self.were_read = were_read
 
     def decide(self, values: Any) -> bool:  # noqa: ANN401 - whatever flows through the graph
@@ -43,16 +48,20 @@ class ValueSizes:
             self.were_read = True
         deciding = {_memory(tensor) for tensor in tensors_in(_deciding(func, args))}
         has_sizes |= not deciding.isdisjoint(self._values)
+        if not has_values and not has_sizes:
+            return
         for tensor in tensors_in(result):
-            memory = _memory(tensor)
-            # Memory is used again: a new tensor has nothing of what lay there before.
-            if memory not in before:
-                self._values.discard(memory)
-                self._sizes.discard(memory)
-            if has_values or has_sizes:
-                self._values.add(memory)
+            memory = self._keep(tensor)
+            self._values.add(memory)
             if has_sizes:
                 self._sizes.add(memory)
+
+    def _keep(self, tensor: Tensor) -> int:
+        memory = _memory(tensor)
+        if memory not in self._noted:
+            reference = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            self._noted[memory] = reference
+        return memory
 
 
 def _deciding(func: Any, args: Any) -> Any:  # noqa: ANN401 - as above
