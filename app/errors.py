@@ -193,7 +193,7 @@ class Problem(Exception):
         }
 
 
-_LONGEST_INSTANCE = 300
+_LONGEST_PATH = 300
 
 
 def document(
@@ -214,7 +214,7 @@ def document(
         "title": kind.title,
         "status": status or kind.status,
         "detail": members["detail"],
-        "instance": instance[:_LONGEST_INSTANCE],
+        "instance": instance[:_LONGEST_PATH],
         "code": code,
         **{name: members.get(name) for name in ("field", "expected", "got")},
     }
@@ -312,7 +312,7 @@ def _http(request: Request, error: Exception) -> Response:
     """Answer Starlette's own errors: unknown paths and methods."""
     assert isinstance(error, HTTPException)
     code = _STARLETTE_CODES.get(error.status_code, "request_invalid")
-    path = request.url.path[:_LONGEST_INSTANCE]
+    path = request.url.path[:_LONGEST_PATH]
     members = {"code": code, "detail": f"{request.method} {path}: {error.detail}"}
     headers = dict(error.headers or {})
     if error.status_code == 405:

@@ -44,7 +44,7 @@ MOST_OBJECTS = 50_000
 COLLECT_AFTER = 50_000, 20, 50
 """New objects before a collection, and collections of each generation before one of the next.
 
-By Python's own counts the tests of the engine spend a thirtieth of their time in collections.
+Python's own thresholds are for programs that make fewer objects.
 """
 
 

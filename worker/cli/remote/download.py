@@ -28,7 +28,7 @@ def download(
 ) -> None:
     """Fetch the artifact of a job that has succeeded, and check its SHA-256."""
     from worker.cli import render
-    from worker.cli.remote.submission import download_with_bar, where
+    from worker.cli.remote.submission import download_with_bar, written_line
 
     with connected(server, key, patience, json=json) as client:
         job = client.job(job_id)
@@ -39,4 +39,4 @@ def download(
     if json:
         typer.echo(job.model_dump_json(indent=2))
         return
-    render.console().print(where(job, target), soft_wrap=True, markup=False)
+    render.console().print(written_line(job, target), soft_wrap=True, markup=False)

@@ -74,7 +74,7 @@ def download_with_bar(client: Client, job: Job, output: Path, *, quiet: bool) ->
         client.download(job, output, on_download=_bar(bars, "download"))
 
 
-def where(job: Job, artifact: Path) -> str:
+def written_line(job: Job, artifact: Path) -> str:
     """Return a line that says where an artifact is, and that it is an archive where it is one."""
     line = f"written to {artifact}"
     if job.model.format == "onnx" and zipfile.is_zipfile(artifact):

@@ -91,7 +91,7 @@ def submit(
     unreachable, busy or broken, 5 the job was cancelled, 130 Ctrl-C.
     """
     from worker.cli import render
-    from worker.cli.remote.submission import Submission, submit_and_wait, where
+    from worker.cli.remote.submission import Submission, submit_and_wait, written_line
 
     artifact = check_targets(output or _default_artifact(model), report, model)
     members: dict[str, object] = {
@@ -129,7 +129,7 @@ def submit(
         return
     console = render.console()
     console.print(render.account(account))
-    console.print(where(job, artifact), soft_wrap=True, markup=False)
+    console.print(written_line(job, artifact), soft_wrap=True, markup=False)
 
 
 def _default_artifact(model: Path) -> Path:

@@ -242,12 +242,12 @@ def _learn(
     work += steps * allowance.distilled_images(steps)
     runs = allowance.distilling_runs(work, steps)
     weigh(runs + _RUNS_OF_MOMENTS)
-    share = runs / (runs + _RUNS_OF_MOMENTS)
+    share_of_distilling = runs / (runs + _RUNS_OF_MOMENTS)
 
     def tell_later(share: float) -> None:
         tell(_SHARE_OF_JUDGING + (1 - _SHARE_OF_JUDGING) * share)
 
-    distiller = Distiller(harness, work, share, tell_later)
+    distiller = Distiller(harness, work, share_of_distilling, tell_later)
 
     def judging_batches(
         ranges: Sequence[ValueRange], count: int, seed: int

@@ -10,7 +10,7 @@ from math import prod
 
 from worker.engine.numerics.convolution import Convolution
 
-ChainWatch = Callable[[Convolution, tuple[int, ...], int], float]
+ChainStopwatch = Callable[[Convolution, tuple[int, ...], int], float]
 """Nanoseconds of one layer in a chain, given its input's spatial size and the number of layers."""
 
 BYTES_OF_WEIGHT = 4
@@ -22,11 +22,11 @@ SIZE = (4, 4)
 """The layer is one as most weights of classifiers are in: many channels, and few positions."""
 
 
-def nanoseconds_per_byte(watch: ChainWatch) -> float:
+def nanoseconds_per_byte(stopwatch: ChainStopwatch) -> float:
     """Measure what a byte of weights takes longer from memory; 0 where it takes nothing.
 
     It takes half a second, and some hundred megabytes.
     """
-    cold, warm = watch(LAYER, SIZE, LONG), watch(LAYER, SIZE, SHORT)
+    cold, warm = (stopwatch(LAYER, SIZE, number) for number in (LONG, SHORT))
     layer_bytes = BYTES_OF_WEIGHT * prod(LAYER.weight_shape)
     return max(0.0, cold - warm) / layer_bytes

@@ -10,7 +10,7 @@ Models are written without the library onnx: a device that is measured may not h
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from operator import itemgetter
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from worker.engine.costs.onnx_bytes import Node, model_bytes
 from worker.engine.formats.onnx.runtime.session_options import session_options
@@ -74,13 +75,7 @@ def chain_nanoseconds(
         model_bytes(nodes, {names[0]: shape}, names[-1], weights), session_options()
     )
     inputs = {names[0]: np.ones(shape, np.float32)}
-    times = []
-    for _ in range(_RUNS):
-        start = time.thread_time_ns()
-        session.run(None, inputs)
-        spent = time.thread_time_ns() - start
-        times.append(spent)
-    return min(times) / number
+    return min(_times(session, inputs, time.thread_time_ns)) / number
 
 
 def operator_nanoseconds() -> float:
@@ -92,13 +87,22 @@ def operator_nanoseconds() -> float:
         model_bytes(nodes, {first: (1, 1)}, names[-1], {}), session_options()
     )
     inputs = {first: np.ones((1, 1), np.float32)}
+    return median(_times(session, inputs, time.perf_counter_ns)) / _OPERATORS
+
+
+def _times(
+    session: ort.InferenceSession,
+    inputs: Mapping[str, NDArray[np.float32]],
+    clock: Callable[[], int],
+) -> list[int]:
+    """Return the nanoseconds of several runs of a session, by a clock."""
     times = []
     for _ in range(_RUNS):
-        start = time.perf_counter_ns()
+        start = clock()
         session.run(None, inputs)
-        spent = time.perf_counter_ns() - start
+        spent = clock() - start
         times.append(spent)
-    return median(times) / _OPERATORS
+    return times
 
 
 def _least(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from worker.engine.costs.cold_weights import ChainStopwatch
 from worker.engine.model import Inputs, Model, Restored, Runner
 from worker.engine.numerics.convolution import Convolution
 
@@ -14,10 +15,6 @@ Layout = Literal["whole", "branches"]
 
 Stopwatch = Callable[[Convolution, tuple[int, ...], int], float]
 """Nanoseconds of one call of a layer, given its input's spatial size and batch."""
-
-
-ChainStopwatch = Stopwatch
-"""Nanoseconds of one layer in a chain of equal ones, given their number in place of the batch."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ _mappings: WeakValueDictionary[tuple[int, int, int], mmap.mmap] = WeakValueDicti
 One mapping a file lets one call give back all its pages.
 """
 
-LEAST_GROWTH = 8 << 20
+_LEAST_GROWTH = 8 << 20
 """The bytes by which a process has to grow before its heap is searched for free pages again."""
 
 _baseline = 0
@@ -75,7 +75,7 @@ def give_back_growth() -> None:
     global _baseline
     if sys.platform == "linux":
         resident = _resident()
-        if resident < _baseline + LEAST_GROWTH:
+        if resident < _baseline + _LEAST_GROWTH:
             _baseline = min(_baseline, resident)
             give_back_files()
             return

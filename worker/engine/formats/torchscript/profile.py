@@ -116,7 +116,7 @@ def _count(
 
 
 def _value_sizes(methods: Sequence[Method], tensors: Sequence[Tensor]) -> ValueSizes:
-    """Return what follows the values of the inputs; `tolist` reads them where no trace sees it."""
+    """Return the follower of the inputs' values. No trace sees `tolist` read them."""
     kinds: set[str] = set()
     for method in methods:
         kinds.update(node.kind() for node in nodes(method.graph))

@@ -35,9 +35,9 @@ def test_an_archive_of_an_onnx_model_is_called_one(service, tmp_path):
         members.writestr("net.onnx", b"model")
     job = service.known
     assert job.model.format == "onnx"
-    assert submission.where(job, plain) == f"written to {plain}"
-    line = submission.where(job, archive)
+    assert submission.written_line(job, plain) == f"written to {plain}"
+    line = submission.written_line(job, archive)
     assert line.startswith(f"written to {archive}, a zip archive of the model")
     model = job.model.model_copy(update={"format": "torchscript"})
     of_torch = job.model_copy(update={"model": model})
-    assert submission.where(of_torch, archive) == f"written to {archive}"
+    assert submission.written_line(of_torch, archive) == f"written to {archive}"

@@ -68,7 +68,7 @@ def node_sites(model: ModelProto) -> list[str | None]:
 
 
 def _way(node: NodeProto) -> Hashable:
-    """Return what the nodes of one site have in common: the weight, and the way they use it."""
+    """Return the key of a node's site: its weight, and the way it uses that."""
     weight = without_factor(node.input[1])
     if weight != node.input[1]:
         # only a site that has its weight for itself is factored

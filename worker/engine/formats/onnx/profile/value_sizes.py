@@ -65,7 +65,9 @@ class ValueSizes:
 
 
 def value_sizes(graph: GraphProto, stated: Set[str] = frozenset()) -> ValueSizes:
-    """Return what values of a main graph's inputs decide; names must be unique.
+    """Return the values, sizes and loops that a main graph's inputs decide by their values.
+
+    Names must be unique.
 
     The values of `stated` inputs are bound to them, as shapes are: they decide nothing anew.
 
