@@ -283,7 +283,21 @@ def _validation(request: Request, error: Exception) -> Response:
     # JSON may have half a surrogate pair, which no answer can be written with.
     got = str(first.get("input"))[:100].encode(errors="backslashreplace").decode()
     members = {"code": "request_invalid", "field": field, "got": got}
+    if part == "query" and first["type"] == "extra_forbidden":
+        return respond(request, members | _unknown_parameter(request, field))
     return respond(request, members | _fault(first, field))
+
+
+def _unknown_parameter(request: Request, name: str) -> dict[str, str]:
+    """Return the detail of an unknown name in a query, and the names that the path has."""
+    # Without the prefix of a proxy, which the path of the request may have.
+    path = request.scope["route"].path
+    operation = request.app.openapi()["paths"][path]["get"]
+    names = [each["name"] for each in operation["parameters"] if each["in"] == "query"]
+    return {
+        "detail": f"{path} has no parameter {name!r}",
+        "expected": "one of " + ", ".join(names),
+    }
 
 
 def _fault(error: Mapping[str, Any], field: str) -> dict[str, str]:

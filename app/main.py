@@ -27,6 +27,7 @@ from app.routes import (
     events,
     frontier,
     health,
+    job_list,
     jobs,
     models,
     stats,
@@ -91,6 +92,7 @@ def _add_routes(app: FastAPI, settings: Settings) -> None:
     described = [Depends(_key)] if settings.api_keys else None
     for router in (
         jobs.router,
+        job_list.router,
         advice.router,
         annotations.router,
         frontier.router,

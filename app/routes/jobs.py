@@ -2,14 +2,12 @@
 
 import re
 import time
-from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Annotated
 
 import anyio
 import structlog
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Security
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 from pydantic.json_schema import SkipJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, RedirectResponse, Response
@@ -22,9 +20,9 @@ from app.db.session import transaction
 from app.errors import Problem, wants_page
 from app.http.conditional import conditional_json, is_known
 from app.http.download import Download, send_file
-from app.jobs import commands, queries
+from app.jobs import commands
 from app.jobs.advice import get_compressed
-from app.jobs.presentation import href, job_json, present_job
+from app.jobs.presentation import href, job_json
 from app.jobs.rows import JobRow
 from app.openapi import JOB_FORM, SUBMISSION_PROBLEMS, problems
 from app.queue.celery_client import enqueue
@@ -40,10 +38,8 @@ from app.uploads.retention import (
 from app.uploads.submission import Submission, receive_submission
 from convpress import schemas
 from convpress.formats import FORMATS, named
-from convpress.labels import MOST as MOST_LABELS
-from convpress.labels import parse_labels
 from convpress.options import COMPRESSION, Kind
-from convpress.states import TERMINAL, State
+from convpress.states import TERMINAL
 
 # Clients that want to hear sooner use `wait` or the events.
 _POLL_SECONDS = "1"
@@ -60,29 +56,6 @@ IdempotencyKey = Annotated[
         # Not a constraint of the parameter: a bad key has a problem code of its own.
         json_schema_extra={"pattern": f"^{_IDEMPOTENCY_KEY.pattern}$"},
     ),
-]
-
-
-_NUMBER = re.compile(r"[+-]?[\d.]+(e[+-]?\d+)?", re.IGNORECASE)
-
-
-def _refuse_number(value: object) -> object:
-    """Refuse a number as a time: Pydantic would guess whether it is in seconds or milliseconds."""
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-        raise ValueError("a time is not a number; write it as 2026-05-04T03:02:01Z")
-    return value
-
-
-def _in_utc(value: datetime) -> datetime:
-    """Return a time in UTC: those of the database are."""
-    try:
-        return value.astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError("a time lies in the years 1 to 9999 in UTC too") from error
-
-
-Time = Annotated[
-    AwareDatetime, BeforeValidator(_refuse_number), AfterValidator(_in_utc)
 ]
 
 JobId = Annotated[
@@ -155,56 +128,6 @@ def _accept(submission: Submission, key: str | None) -> tuple[Job, bool]:
         log.info("accepted", job_id=str(job.id))
         enqueue(job.id)
     return job, new
-
-
-@router.get(
-    "/jobs",
-    dependencies=[Security(require("read"))],
-    responses=problems("cursor_invalid", "labels_invalid", "request_invalid"),
-)
-def list_jobs(
-    state: Annotated[
-        list[State] | SkipJsonSchema[None],
-        Query(description="Jobs in one of these states"),
-    ] = None,
-    model_sha256: Annotated[
-        Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | SkipJsonSchema[None],
-        Query(description="Jobs of this model"),
-    ] = None,
-    kind: Annotated[
-        Kind | SkipJsonSchema[None],
-        Query(description="Jobs that compress, or that advise"),
-    ] = None,
-    label: Annotated[
-        Annotated[
-            list[str],
-            Field(max_length=MOST_LABELS, json_schema_extra={"uniqueItems": True}),
-        ]
-        | SkipJsonSchema[None],
-        Query(description="Jobs with all of these labels, each as name=value"),
-    ] = None,
-    created_from: Annotated[
-        Time | SkipJsonSchema[None],
-        Query(description="Jobs created at this time or later"),
-    ] = None,
-    created_before: Annotated[
-        Time | SkipJsonSchema[None], Query(description="Jobs created before this time")
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=200, description="Most jobs of a page")] = 50,
-    cursor: Annotated[
-        str | SkipJsonSchema[None],
-        Query(description="`next_cursor` of the previous page, with the same filters"),
-    ] = None,
-) -> schemas.JobPage:
-    """List jobs, newest first."""
-    labels = parse_labels(",".join(label or ()), "label")
-    criteria = queries.Filter(
-        state or (), model_sha256, kind, labels, created_from, created_before
-    )
-    with transaction() as session:
-        rows, next_cursor = queries.page(session, criteria, limit, cursor)
-    jobs = [present_job(row) for row in rows]
-    return schemas.JobPage(jobs=jobs, next_cursor=next_cursor)
 
 
 @router.get(

@@ -6,35 +6,6 @@ from support.service.callers import FORM, HTML, MULTIPART
 from app.storage import get_storage
 
 
-@pytest.mark.parametrize(
-    ("filters", "code", "field"),
-    [
-        ({"state": "done"}, "request_invalid", "state"),
-        ({"label": "team"}, "labels_invalid", "label"),
-        ({"model_sha256": "7"}, "request_invalid", "model_sha256"),
-        ({"created_from": "yesterday"}, "request_invalid", "created_from"),
-        ({"created_from": "1777863721"}, "request_invalid", "created_from"),
-        ({"created_before": "-1.5e9"}, "request_invalid", "created_before"),
-        ({"created_from": "2026-01-01T00:00:00"}, "request_invalid", "created_from"),
-        (
-            {"created_from": "0001-01-01T00:00:00+23:59"},
-            "request_invalid",
-            "created_from",
-        ),
-        (
-            {"created_before": "9999-12-31T23:59:59-23:59"},
-            "request_invalid",
-            "created_before",
-        ),
-    ],
-)
-def test_a_bad_filter_is_refused(client, filters, code, field):
-    response = client.get("/jobs", params=filters)
-    assert response.status_code == 422
-    assert response.json()["code"] == code
-    assert response.json()["field"] == field
-
-
 @pytest.mark.parametrize("key", ["", "a b", "a\tb", "x" * 256])
 def test_a_bad_key_is_refused_before_the_form(client, unread_body, key):
     headers = {"Idempotency-Key": key, **MULTIPART}
