@@ -14,7 +14,13 @@ _MOST_REASONS = 3
 class UnreachableBudget(Refusal):
     """The refusal of one budget; `least` is the smallest one that can be reached, in its unit."""
 
-    least = 0
+    def __init__(
+        self, detail: str, *, least: int, field: str, expected: str, got: str
+    ) -> None:
+        super().__init__(
+            Code.BUDGET_UNREACHABLE, detail, field=field, expected=expected, got=got
+        )
+        self.least = least
 
 
 def least_reaching(refusals: Sequence[Refusal]) -> Refusal:
@@ -66,15 +72,13 @@ def one_budget(
             " without a layer that becomes slower, which flops_at_any_price would allow"
         )
     share = f"{least / max(budget.posted, 1):.4f} of its {budget.budget.kind.quantity}"
-    refusal = UnreachableBudget(
-        Code.BUDGET_UNREACHABLE,
+    return UnreachableBudget(
         f"the smallest reachable budget is {share}{condition}{_unfactored(analysis)}",
+        least=least,
         field=budget.field,
         expected=f"at least {budget.text(least)}",
         got=budget.text(budget.allowed),
     )
-    refusal.least = least
-    return refusal
 
 
 def _unfactored(analysis: Analysis) -> str:
