@@ -7,6 +7,8 @@ from convpress.phases import PHASES, Phase
 
 # Before that a small piece of the work would speak for all of it.
 _LEAST_SHARE = 0.04
+# Shorter jobs are over before a figure could be read, and their phases have other shares.
+_LEAST_SECONDS = 5.0
 
 
 class TimeLeft:
@@ -33,11 +35,17 @@ class TimeLeft:
         self._fraction = fraction
 
     def seconds(self) -> float | None:
-        """Return the seconds that are left; None where too little is done to say."""
+        """Return the seconds that are left; None where too little is done to say.
+
+        It is None too where all of the work seems to take a few seconds.
+        """
         if self._share < _LEAST_SHARE:
             return None
         elapsed = self._seconds + self._since_noted()
-        return elapsed * (1 - self._fraction) / self._share
+        left = elapsed * (1 - self._fraction) / self._share
+        if elapsed + left < _LEAST_SECONDS:
+            return None
+        return left
 
     def _since_noted(self) -> float:
         """Return the seconds of work since the last note."""

@@ -16,6 +16,10 @@ from convpress.states import TERMINAL
 
 AnyJob = models.Job | JobRow
 
+_TIME_NOT_KNOWN = (
+    "too little of the work is done to say, or all of it takes a few seconds"
+)
+
 
 def job_json(job: AnyJob) -> bytes:
     """Return the JSON of a job as bytes; a row that several requests share is serialised once."""
@@ -70,7 +74,7 @@ def _eta_reason(job: AnyJob) -> str | None:
         return "the job waits for a worker"
     if job.state in TERMINAL:
         return "the job has ended"
-    return "too little of the work is done to say" if job.eta_seconds is None else None
+    return _TIME_NOT_KNOWN if job.eta_seconds is None else None
 
 
 def present_model(session: Session, model: models.Model) -> schemas.StoredModel:

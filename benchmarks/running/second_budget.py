@@ -4,37 +4,17 @@ Each job is a process of its own, which imports the engine before its time start
 does. `as the first` asks for the budget of the first job again.
 """
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from convpress.budgets import FLOPS
+from running import warm_engine
 from worker.engine.request import Request
 
 FIRST, SECOND = "0.5", "0.7"
 _LARGEST_ANALYSIS = 1 << 34
-_WARM = """
-import json, sys, time
-from importlib import import_module
-from worker.engine.__main__ import _WARM
-for module in _WARM: import_module(module)
-from worker.engine.pipeline import compress
-from worker.engine.request import Request
-marks = []
-def emit(phase, _): marks.append((time.process_time(), phase))
-start = time.process_time()
-compress(Request.from_json(sys.argv[1]), emit)
-end = time.process_time()
-ends = [begin for begin, _ in marks[1:]] + [end]
-seconds = {}
-for (begin, phase), until in zip(marks, ends):
-    seconds[phase] = seconds.get(phase, 0.0) + until - begin
-print(json.dumps({"all": end - start, **seconds}))
-"""
+_ALL = "all"
 
 
 def rows(model: Path, folder: Path) -> dict[str, dict[str, Any]]:
@@ -61,11 +41,11 @@ def printed(name: str, figures: Mapping[str, Mapping[str, Any]]) -> None:
         parts = ", ".join(
             f"{phase} {spent:.2f}"
             for phase, spent in second.items()
-            if phase != "all" and spent >= 0.05
+            if phase != _ALL and spent >= 0.05
         )
         print(
-            f"| {name}, {calibration} | {first['all']:.2f} | {second['all']:.2f}, "
-            f"{second['all'] / first['all']:.0%} | {again['all'] / first['all']:.0%} | {parts} |",
+            f"| {name}, {calibration} | {first[_ALL]:.2f} | {second[_ALL]:.2f}, "
+            f"{second[_ALL] / first[_ALL]:.0%} | {again[_ALL] / first[_ALL]:.0%} | {parts} |",
             flush=True,
         )
 
@@ -83,13 +63,7 @@ def _seconds(
         budgets={FLOPS.field: budget},
         **options,
     )
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    done = subprocess.run(
-        [sys.executable, "-c", _WARM, request.to_json()],
-        capture_output=True,
-        env=environment,
-        text=True,
-        check=True,
-    )
-    seconds: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return seconds
+    steps = warm_engine.marks(request)
+    by_phase = warm_engine.seconds_of_phases(steps)
+    seconds = {phase: spent.processor for phase, spent in by_phase.items()}
+    return {_ALL: steps[-1].seconds.processor, **seconds}

@@ -1,7 +1,8 @@
 """A job's progress: its phase, the fraction that is done, and the seconds of each phase."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 from convpress.phases import PHASES, Phase
 from worker.engine.numerics import memory
@@ -9,6 +10,17 @@ from worker.engine.phase_weights import CALIBRATED, Weights
 
 Emit = Callable[[Phase, float], None]
 """Receives progress: the phase, and the fraction of the whole job that is done."""
+
+
+def shares_before(work: Sequence[float]) -> list[float]:
+    """Return the share of all work that is done before each part of it.
+
+    >>> shares_before([1, 3, 4])
+    [0.0, 0.125, 0.5]
+    """
+    *before, total = accumulate(work, initial=0.0)
+    # parts that are no work at all take no time
+    return [done / (total or 1.0) for done in before]
 
 
 class Progress:

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from convpress.phases import PHASES
-from worker.engine.phase_weights import BY_WEIGHTS, CHOSEN
+from worker.engine.phase_weights import BY_WEIGHTS, CHOSEN, INT8_ALONE
 from worker.engine.progress import Progress
 from worker.time_left import TimeLeft
 
@@ -74,6 +74,7 @@ RECORDED = [
     (BY_WEIGHTS, (0.0, 14.4, 0.0, 2.7, 1.9, 5.3)),
     (BY_WEIGHTS, (0.0, 9.0, 0.1, 2.2, 0.7, 2.6)),
     (CHOSEN, (0.0, 0.0, 0.0, 7.8, 0.1, 0.4)),
+    (INT8_ALONE, (9.0, 0.0, 0.0, 0.0, 3.4, 1.4)),
 ]
 
 
@@ -123,7 +124,17 @@ def test_it_is_never_negative_and_ends_at_nothing(clock, seed):
     assert left.seconds() in (0.0, None)
 
 
-def test_a_clock_that_goes_back_gives_no_negative_time(clock, left):
+def test_a_clock_that_goes_back_takes_no_work_away(clock, left):
+    clock.now += 60
+    left.note("measuring", 0.5)
     clock.now -= 5
-    left.note("refining", 0.6)
-    assert left.seconds() == 0.0
+    assert left.seconds() == pytest.approx(60)
+
+
+@pytest.mark.parametrize("seconds", [1.9, 2.1])
+def test_nothing_is_said_of_a_job_of_a_few_seconds(clock, left, seconds):
+    clock.now += seconds
+    left.note("measuring", 0.4)
+    # all of the work takes 4.75 or 5.25 seconds
+    is_known = seconds > 2
+    assert (left.seconds() is not None) is is_known

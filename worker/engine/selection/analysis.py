@@ -14,8 +14,13 @@ from worker.engine.costs.table import CostTable
 from worker.engine.decompose.channels import CHANNELS
 from worker.engine.formats import adapter_of
 from worker.engine.model import CostProfile, OpenedModel, Site, by_execution_path
-from worker.engine.phase_weights import BY_WEIGHTS, CHOSEN
-from worker.engine.progress import Progress
+from worker.engine.phase_weights import (
+    BY_WEIGHTS,
+    CHOSEN,
+    CHOSEN_BY_WEIGHTS,
+    factoring_work,
+)
+from worker.engine.progress import Progress, shares_before
 from worker.engine.request import Request
 from worker.engine.selection import analysis_file
 from worker.engine.selection.candidates import (
@@ -143,7 +148,7 @@ def analyse(
             progress.enter("allocating")
             candidates, weights, statistics, paths = parts
             is_uncalibrated = isinstance(statistics, Uncalibrated)
-            progress.weigh(BY_WEIGHTS if is_uncalibrated else CHOSEN)
+            progress.weigh(CHOSEN_BY_WEIGHTS if is_uncalibrated else CHOSEN)
             return Analysis(
                 candidates,
                 weights,
@@ -187,8 +192,9 @@ def _analysed(
     sites = opened.profile.sites
     paths = _paths(request, opened, statistics)
     candidates = []
-    for done, site in enumerate(sites):
-        progress.within(done, len(sites))
+    shares = shares_before([factoring_work(site.weight_shape) for site in sites])
+    for share, site in zip(shares, sites, strict=True):
+        progress.within(share, 1)
         candidates.append(_candidates(request, opened, site, statistics, table))
     with_channels = add_channels(
         opened.model,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from worker.engine.model import Model, Site
 from worker.engine.numerics import device
 from worker.engine.numerics.convolution import Layer
+from worker.engine.phase_weights import factoring_work
+from worker.engine.progress import shares_before
 from worker.engine.selection.analysis import Analysis
 from worker.engine.selection.candidates import Candidate
 from worker.engine.selection.channels.narrowed import Narrowed
@@ -20,11 +22,20 @@ Replacements = Mapping[str, tuple[Layer, ...]]
 
 
 def factor(
-    model: Model, analysis: Analysis, choice: Sequence[Candidate]
+    model: Model,
+    analysis: Analysis,
+    choice: Sequence[Candidate],
+    tell: Callable[[float], object] = lambda _: None,
 ) -> Replacements:
-    """Return the layers of every factored site, by the moments of its inputs."""
+    """Return the layers of every factored site, by the moments of its inputs.
+
+    `tell` receives the share of the work that is done.
+    """
     replacements = {}
-    for site, candidate in _factored(analysis, choice):
+    factored = _factored(analysis, choice)
+    shares = shares_before([factoring_work(site.weight_shape) for site, _ in factored])
+    for share, (site, candidate) in zip(shares, factored, strict=True):
+        tell(share)
         moments = moments_of(analysis.calibration, site)
         replacements[site.name] = candidate.layers(model.layer(site), moments)
     return replacements

@@ -32,6 +32,7 @@ from worker.engine.selection.analysis import (
 from worker.engine.selection.bound_budget import BoundBudget
 from worker.engine.selection.candidates import Candidate
 from worker.engine.selection.file_overhead import Finish, measure_file_overhead
+from worker.engine.selection.input_statistics import Uncalibrated
 from worker.engine.selection.int8_candidates import originals_in_int8
 from worker.engine.selection.layout import arranged
 from worker.engine.selection.narrowing import first_channels
@@ -132,7 +133,13 @@ def plan(request: Request, opened: OpenedModel, progress: Progress) -> Plan:
         choice = choose(analysis, goal)
         goal, choice = _fitted_to_file(request, opened, analysis, goal, choice)
     progress.enter("refining")
-    replacements = factor(opened.model, analysis, choice)
+
+    def tell(share: float) -> None:
+        # a refit tells of its own, and takes most of this phase
+        if isinstance(analysis.calibration, Uncalibrated):
+            progress.within(share, 1)
+
+    replacements = factor(opened.model, analysis, choice, tell)
     # where all sites stay, or have one rank, all of them are in int8
     if int8 is not None and isinstance(goal, Objective) and not is_whole:
         is_float = not any(candidate.quantised for candidate in choice)

@@ -3,8 +3,14 @@
 import pytest
 
 from convpress.phases import PHASES
-from worker.engine.phase_weights import BY_WEIGHTS, CALIBRATED, CHOSEN, INT8_ALONE
-from worker.engine.progress import Progress
+from worker.engine.phase_weights import (
+    BY_WEIGHTS,
+    CALIBRATED,
+    CHOSEN,
+    CHOSEN_BY_WEIGHTS,
+    INT8_ALONE,
+)
+from worker.engine.progress import Progress, shares_before
 
 # the share of the loading
 LOADED = CALIBRATED["loading"] / sum(CALIBRATED.values())
@@ -62,7 +68,7 @@ def test_work_that_is_weighed_anew_begins_where_the_phase_is(progress, reports):
     assert 1 - end == pytest.approx((1 - half) / 4, abs=1e-3)
 
 
-@pytest.mark.parametrize("weights", [BY_WEIGHTS, CHOSEN, INT8_ALONE])
+@pytest.mark.parametrize("weights", [BY_WEIGHTS, CHOSEN, CHOSEN_BY_WEIGHTS, INT8_ALONE])
 def test_a_job_of_any_kind_goes_forward_to_its_end(progress, reports, weights):
     progress.enter("loading")
     progress.weigh(weights)
@@ -95,3 +101,12 @@ def test_a_phase_begins_with_free_memory_given_back(monkeypatch):
     progress.enter("measuring")
     progress.within(1, 2)
     assert happened == ["given back", "measuring", "measuring"]
+
+
+def test_the_shares_before_parts_of_work_are_those_of_all_earlier_parts():
+    assert shares_before([2.0, 1.0, 1.0]) == [0.0, 0.5, 0.75]
+    assert shares_before([]) == []
+
+
+def test_parts_without_work_have_no_share():
+    assert shares_before([0.0, 0.0]) == [0.0, 0.0]

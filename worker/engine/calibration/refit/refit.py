@@ -76,7 +76,7 @@ def refit(
     chains: Chains,
     origins: Mapping[str, Origin],
     effort: Effort,
-    on_site: Callable[[], object] = lambda: None,
+    on_site: Callable[[str], object] = lambda _: None,
 ) -> dict[str, Chain]:
     """Return the chains refitted on the batches, as `refits` does with one variant."""
     [fitted] = refits(program, batches, chains, [origins], effort, on_site)
@@ -90,7 +90,7 @@ def refits(
     chains: Chains,
     variants: Sequence[Mapping[str, Origin]],
     effort: Effort,
-    on_site: Callable[[], object] = lambda: None,
+    on_site: Callable[[str], object] = lambda _: None,
 ) -> list[dict[str, Chain]]:
     """Return the chains refitted on the batches, once for each variant: a choice of origins.
 
@@ -101,7 +101,7 @@ def refits(
 
     The variants share one run of the original where its values and those of all compressed models
     are within `effort.held_bytes`. The chains are the same if they do not. `on_site` is called
-    after each site of each variant.
+    with each site's name after it, in each variant.
 
     Raises:
         StepError: the program does not run on the outputs of the compressed sites.
@@ -191,7 +191,7 @@ def _fit_all(
     original: CheckpointedRun,
     models: Sequence[_Compressed],
     effort: Effort,
-    on_site: Callable[[], object],
+    on_site: Callable[[str], object],
 ) -> None:
     """Fit all sites of some compressed models, in the order in which they run."""
     ends = _end_sites(program)
@@ -204,7 +204,7 @@ def _fit_all(
         for model in models:
             model.replace(position, name)
             memory.give_back_growth()
-            on_site()
+            on_site(name)
 
 
 def _fit_site(

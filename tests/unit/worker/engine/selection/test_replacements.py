@@ -1,5 +1,6 @@
 """The layers of a choice, by weights alone."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,6 +21,14 @@ def test_factored_sites_get_the_layers_of_their_candidate():
     expected = FORM.layers(target_of(LAYER, None), 1)
     for layer, other in zip(replacements["a"], expected, strict=True):
         np.testing.assert_array_equal(layer.weight, other.weight)
+
+
+def test_the_share_of_the_work_is_told_before_each_site():
+    analysis = analysed(QUICK)
+    twice = replace(analysis, candidates=analysis.candidates * 2)
+    shares = []
+    factor(MODEL, twice, [QUICK, QUICK], shares.append)
+    assert shares == [0.0, 0.5]
 
 
 def test_sites_that_stay_get_none():

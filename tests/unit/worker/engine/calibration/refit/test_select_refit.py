@@ -57,19 +57,20 @@ def test_a_refit_is_kept_where_it_brings_the_outputs_closer_on_held_out_inputs()
     assert choice.reason is None
 
 
-def test_the_share_of_fitted_sites_is_told_over_all_refits():
-    a, b = layer(RNG(1), (4, 4, 1, 1)), layer(RNG(2), (4, 4, 1, 1))
-    chains = {"a": narrow(a, 3), "b": narrow(b, 3)}
-    origins = {"a": low_rank(a, 3), "b": low_rank(b, 3)}
+def test_the_share_of_the_work_is_told_over_all_refits_by_the_sizes_of_patches():
+    a, b = layer(RNG(1), (4, 4, 1, 1)), layer(RNG(2), (4, 4, 3, 3))
+    chains = {"a": (a,), "b": (b,)}
     inputs = batches(8, 4, 6, 6), batches(8, 4, 6, 6, seed=1)
     shares = []
     select_refit(
         calibration(chained(("a", a), ("b", b)), *inputs),
         chains,
-        origins,
+        {},
         tell=shares.append,
     )
-    assert shares == [0.25, 0.5, 0.75, 1.0]
+    # patches of 4 and of 36 numbers, in two refits side by side
+    fits = [0, 4 / 80, 8 / 80, 44 / 80, 1]
+    assert shares == pytest.approx([0.08 + 0.88 * share for share in fits])
 
 
 def test_last_layers_alone_are_refitted_where_held_out_inputs_say_that_whole_sites_are_worse():
