@@ -31,24 +31,25 @@ class Grid:
     ns_per_mac: Rates
 
     def rate(self, inputs: int, outputs: int, positions: int) -> float:
-        """Return the nanoseconds per MAC, linear between the logarithms of the grid's sizes.
+        """Return the nanoseconds per MAC: logarithms are linear between those of the grid's sizes.
 
-        Beyond an end of an axis, the rate is that of the end.
+        So a layer whose time does not depend on a size has it between two sizes as well. Beyond an
+        end of an axis, the rate is that of the end.
 
-        >>> grid = Grid((1, 4), (1,), (1,), (((2.0,),), ((4.0,),)))
+        >>> grid = Grid((1, 4), (1,), (1,), (((16.0,),), ((4.0,),)))
         >>> grid.rate(1, 1, 1), grid.rate(2, 1, 1), grid.rate(100, 1, 1)
-        (2.0, 3.0, 4.0)
+        (16.0, 8.0, 4.0)
         """
         corners = product(
             _between(self.inputs, inputs),
             _between(self.outputs, outputs),
             _between(self.positions, positions),
         )
-        rate = 0.0
+        rate = 1.0
         for (a, a_share), (b, b_share), (c, c_share) in corners:
             share = a_share * b_share * c_share
             if share:
-                rate += share * self._at(a, b, c)
+                rate *= self._at(a, b, c) ** share
         return rate
 
     def _at(self, inputs: int, outputs: int, positions: int) -> float:

@@ -18,6 +18,7 @@ from onnxruntime.quantization.quant_utils import add_infer_metadata
 from convpress.refusal import Code, Refusal
 from worker.engine.formats.onnx.graph import operator, stored_names
 from worker.engine.formats.onnx.int8.answers import answers
+from worker.engine.formats.onnx.int8.float_pools import keep_pools_in_floats
 from worker.engine.formats.onnx.int8.layers import LAYERS
 from worker.engine.formats.onnx.int8.ranges import Range
 
@@ -97,6 +98,7 @@ def quantised(
 def _run(quantiser: QDQQuantizer) -> None:
     try:
         quantiser.quantize_model()
+        keep_pools_in_floats(quantiser.model.model)
         # it appends its operators, and ONNX wants each behind those that it reads
         quantiser.model.topological_sort()
     # the quantiser has no exceptions of its own: it stumbles over types that cannot be inferred
@@ -112,7 +114,10 @@ def _run(quantiser: QDQQuantizer) -> None:
 
 
 def _between(model: ModelProto, nodes: Collection[str]) -> list[str]:
-    """Return the operators between layers in int8, by name."""
+    """Return the operators between layers in int8, by name.
+
+    What takes tensors of floats alone stays in floats.
+    """
     producers: dict[str, NodeProto] = {}
     consumers: dict[str, list[NodeProto]] = {}
     for node in model.graph.node:
@@ -125,15 +130,20 @@ def _between(model: ModelProto, nodes: Collection[str]) -> list[str]:
     floats_at_end = answers(model)
     chosen = set(nodes)
     names = []
+    in_floats: set[str] = set()
     for node in model.graph.node:
         if operator(node) not in _BETWEEN or floats_at_end.issuperset(node.output):
             continue
-        neighbours = [producers[name] for name in node.input if name in producers]
+        if all(name in stored for name in node.input):
+            continue
+        before = [producers[name] for name in node.input if name in producers]
+        neighbours = list(before)
         for name in node.output:
             neighbours += consumers.get(name, [])
-        weights_alone = all(name in stored for name in node.input)
-        floats = [each for each in neighbours if _stays(each, chosen)]
-        if not floats and not weights_alone:
+        takes_floats = before and all(each.name in in_floats for each in before)
+        if takes_floats or any(_stays(each, chosen) for each in neighbours):
+            in_floats.add(node.name)
+        else:
             names.append(node.name)
     return names
 

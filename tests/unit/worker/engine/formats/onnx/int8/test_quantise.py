@@ -1,6 +1,7 @@
 """Layers and the operators between them, written in int8."""
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, numpy_helper, shape_inference
 from support.onnx.text import model
@@ -63,6 +64,31 @@ def test_an_operator_beside_a_layer_in_float_stays():
     inputs = {node.name: node.input[0] for node in proto.graph.node}
     assert producers[inputs["other"]] != "DequantizeLinear" or "c" in inputs["other"]
     assert producers[inputs["third"]] == "Relu"
+
+
+POOLED = """g (float[1, 4, 8, 8] x) => (float[1, 3, 4, 4] y)
+<float[8, 4, 3, 3] w, float[8, 8, 1, 1] v, float[3, 8, 1, 1] u> {
+    [first] a = Conv <pads = [1, 1, 1, 1]> (x, w)
+    [relu] b = Relu(a)
+    [pool] c = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (b)
+    [second] d = Conv(c, v)
+    [third] y = Conv(d, u) }"""
+
+
+@pytest.mark.parametrize(
+    ("nodes", "taken"),
+    [
+        (["first", "second", "third"], "DequantizeLinear"),
+        (["second", "third"], "Relu"),
+    ],
+)
+def test_a_pool_is_in_int8_where_the_layer_before_it_is(nodes, taken):
+    proto = shape_inference.infer_shapes(model(POOLED))
+    in_int8 = quantised(proto, RANGES, nodes)
+    onnx.checker.check_model(in_int8)
+    producers = {node.output[0]: node.op_type for node in in_int8.graph.node}
+    [pool] = [node for node in in_int8.graph.node if node.name == "pool"]
+    assert producers[pool.input[0]] == taken
 
 
 def test_no_inferred_shapes_and_no_marks_are_left():
