@@ -24,7 +24,8 @@ ALLOW_INCOMPLETE = "allow_incomplete_account"
 """The field that lets a budget hold for the counted operators of a model alone."""
 
 _NUMBER = re.compile(
-    r"((?:\d+(?:[.,]\d*)?|[.,]\d+)(?:e[+-]?\d{1,2})?)\s*(%|[a-z ]*)", re.IGNORECASE
+    r"((?:\d+(?:[.,]\d*)?|[.,]\d+)(?:e[+-]?\d{1,2})?)\s*(%|[a-z ]*)",
+    re.IGNORECASE | re.ASCII,
 )
 # A comma before three digits may separate thousands.
 _AMBIGUOUS_COMMA = re.compile(r"0*[1-9]\d*,\d{3}(?!\d)")
@@ -151,7 +152,7 @@ class BudgetKind:
     def _amount(self, text: str, amount: int, shown: str) -> "Budget":
         if amount < 1:
             raise self._invalid(
-                f"a budget must allow at least one of the {self.unit}", shown
+                f"{shown} is too little for a model: it allows nothing", shown
             )
         return Budget(self, text, None, amount)
 
@@ -340,7 +341,7 @@ def _parse_truth(text: str | None, field: str) -> bool:
         return answer == "true"
     raise Refusal(
         Code.BUDGET_INVALID,
-        "it must be true or false",
+        f"{field} must be true or false",
         field=field,
         expected="true or false",
         got=answer,

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from convpress.refusal import Code, Refusal
 
 FIELD = "labels"
-EXPECTED = "name=value pairs joined by commas, such as team=vision,run=42; at most 16"
+EXPECTED = (
+    "at most 16 name=value pairs joined by commas, such as team=vision,run=42; names of ASCII "
+    "letters, digits and ._/-"
+)
 
 # Names need no quotes in a URL, a shell or the list of pairs.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")

@@ -121,13 +121,14 @@ def needs_classes() -> Refusal:
     )
 
 
-def needs_inputs() -> Refusal:
-    """Return the refusal of a loss of agreement without inputs to measure it on."""
+def needs_inputs(field: str = FIELD) -> Refusal:
+    """Return the refusal of a promise without inputs to judge it by; `field` asks for it."""
     return Refusal(
         Code.BUDGET_INVALID,
-        "without a calibration the models are compared on noise, where agreement says nothing",
-        field=FIELD,
-        expected="an evaluation file, samples, or the calibration synthetic; or flops_budget",
+        "without a calibration the models are compared on noise, which tells neither agreement nor "
+        "risk",
+        field=field,
+        expected="an evaluation file, samples, or the calibration synthetic; or a budget",
         got="no inputs, or a model that cannot be calibrated",
     )
 

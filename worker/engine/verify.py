@@ -27,16 +27,19 @@ _FEWEST_SAMPLES = 8
 class Comparison:
     """The difference of two models' outputs.
 
-    `relative_error` is `||y - y'|| / ||y||` over all floating-point outputs together, without
-    values that are not finite in the original; None where y is zero. Where one vector of scores a
-    sample is the only output, as of a classifier, y are the scores minus their mean, or minus the
-    mean of the logarithms where they are probabilities: what all scores share changes no class.
+    `relative_error` is `||y - y'|| / ||y||` of the floating-point output y that differs most: what
+    is large, as pixels are, must not hide the errors of what is small, as probabilities are. Values
+    that are not finite in the original are left out. It is None where all outputs are zero. Where
+    one vector of scores a sample is the only output, as of a classifier, y are the scores minus
+    their mean, or minus the mean of the logarithms where they are probabilities: what all scores
+    share changes no class.
     `agreement` is then the share of samples with finite scores to which both give the same class;
     else None. `finite` says whether all outputs of the original are. `sized_by_values` are the
     outputs whose sizes depend on values, as those behind NonMaxSuppression: they are not compared.
-    `spread_error` is `||y - y'|| / ||y - m||` for the mean sample m: outputs of the same size may
-    differ little from sample to sample, and an error counts by what tells samples apart. It is None
-    of fewer than eight samples, or where all samples have the same outputs.
+    `spread_error` is `||y - y'|| / ||y - m||` for the mean sample m, of the output where that is
+    most: outputs of the same size may differ little from sample to sample, and an error counts by
+    what tells samples apart. It is None of fewer than eight samples, or where all samples have the
+    same outputs.
     """
 
     outputs: tuple[str, ...]
@@ -65,7 +68,8 @@ def compare(
     >>> compare([{"y": np.array([3.0, 4.0])}], [{"y": np.array([3.0, 4.5])}]).relative_error
     0.1
     """
-    difference = energy = 0.0
+    differences: dict[str, float] = defaultdict(float)
+    energies: dict[str, float] = defaultdict(float)
     spreads: dict[str, _Spread] = defaultdict(_Spread)
     finite = True
     sized_by_values = _sized_by_values(
@@ -95,28 +99,32 @@ def compare(
                 raise _differs(f"values of {name}", "finite", "NaN or infinity")
             error = (expected64 - got64)[usable]
             squares = error**2
-            difference += float(squares.sum())
-            energies = expected64[usable] ** 2
-            energy += float(energies.sum())
+            differences[name] += float(squares.sum())
             usable_values = np.where(usable, expected64, 0)
+            energies[name] += float(np.square(usable_values).sum())
             spreads[name].add(usable_values)
-    spread_energy = sum(spread.energy for spread in spreads.values())
+    spread_energies = {name: spread.energy for name, spread in spreads.items()}
     agreement = None if sized_by_values else _agreement(originals, compressed)
     return Comparison(
         outputs=tuple(originals[0]),
-        relative_error=_ratio(difference, energy),
+        relative_error=_most(differences, energies),
         agreement=agreement,
         finite=finite,
         sized_by_values=sized_by_values,
-        spread_error=_ratio(difference, spread_energy),
+        spread_error=_most(differences, spread_energies),
     )
 
 
-def _ratio(difference: float, energy: float) -> float | None:
-    """Return the root of the ratio of two sums of squares; None where the second is 0."""
-    if energy > 0:
-        return float(np.sqrt(difference / energy))
-    return None
+def _most(
+    differences: Mapping[str, float], energies: Mapping[str, float]
+) -> float | None:
+    """Return the largest root of an output's ratio; None where all the second sums are 0."""
+    ratios = [
+        float(np.sqrt(differences[name] / energy))
+        for name, energy in energies.items()
+        if energy > 0
+    ]
+    return max(ratios, default=None)
 
 
 class _Spread:

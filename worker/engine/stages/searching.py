@@ -50,13 +50,17 @@ def promise_of(request: Request, evaluation: Evaluation | None) -> Promise | Non
     """Return the promise that a request asks for; None where it has a budget.
 
     Raises:
-        Refusal: `budget_invalid` for a loss that is none of the metric, or beside a FLOPs budget.
+        Refusal: `budget_invalid` for a loss that is none of the metric, or beside a FLOPs budget,
+            and for a promise that nothing could judge.
     """
     text = request.budgets.get(FLOPS.field, "")
     has_budget = bool(text)
     if request.max_loss is None:
-        is_automatic = has_budget and FLOPS.parse(text).is_chosen_by_risk
-        return Promise(None, RISK) if is_automatic else None
+        if not has_budget or not FLOPS.parse(text).is_chosen_by_risk:
+            return None
+        if evaluation is None and request.calibration == "none":
+            raise max_loss.needs_inputs(FLOPS.field)
+        return Promise(None, RISK)
     has_rank = request.rank is not None
     max_loss.require_alone(flops_budget=has_budget, rank=has_rank)
     largest = max_loss.parse_max_loss(request.max_loss)
@@ -196,7 +200,7 @@ def judged(promise: Promise, produced: Produced, budget: str) -> records.Tried:
     """Return a try, with whether its artifact keeps the promise.
 
     Raises:
-        Refusal: `budget_invalid` where there is no agreement to keep.
+        Refusal: `budget_invalid` where there is no agreement to keep, and no risk to judge.
     """
     verification = produced.verification
     before = produced.artifact.original.profile.macs
@@ -204,6 +208,9 @@ def judged(promise: Promise, produced: Produced, budget: str) -> records.Tried:
     if promise.largest is None:
         risk = risk_of(produced.artifact, verification)
         level = risk.level
+        source = produced.artifact.comparison_inputs.source
+        if level == "unknown" and source == "noise":
+            raise max_loss.needs_inputs(FLOPS.field)
         return promise.by_level(budget, keep, level)
     figure = _figure(produced)
     return promise.by_figure(budget, keep, figure)

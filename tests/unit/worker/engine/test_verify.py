@@ -7,10 +7,15 @@ from convpress.refusal import Code, Refusal
 from worker.engine.verify import compare
 
 
-def test_the_error_is_relative_to_all_outputs_together():
-    original = {"a": np.array([3.0, 0.0], np.float32), "b": np.array([[4.0]])}
-    compressed = {"a": np.array([3.0, 0.3], np.float32), "b": np.array([[4.4]])}
-    assert compare([original], [compressed]).relative_error == pytest.approx(0.1)
+def test_the_error_is_that_of_the_output_that_differs_most_of_its_own_size():
+    """Pixels must not hide what becomes of probabilities."""
+    pixels, scores = np.full((9, 4), 300.0), np.linspace(0, 1, 18).reshape(9, 2)
+    original = {"boxes": pixels, "scores": scores}
+    comparison = compare([original], [{"boxes": pixels, "scores": 0.5 * scores}])
+    assert comparison.relative_error == pytest.approx(0.5)
+    assert comparison.spread_error > 0.5
+    near = compare([original], [{"boxes": 1.1 * pixels, "scores": scores}])
+    assert near.relative_error == pytest.approx(0.1)
 
 
 def test_what_is_no_number_in_the_original_is_left_out_and_said():

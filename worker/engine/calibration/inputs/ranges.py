@@ -110,9 +110,10 @@ def stated_range(stated: InputValues, channels: int) -> ValueRange:
         if values is not None and len(values) not in (1, channels):
             raise Refusal(
                 Code.INPUT_RANGE_INVALID,
-                f"the model's images have {channels} channels",
+                f"{field} does not fit the channels of the model's images, of which there are "
+                f"{channels}",
                 field=field,
-                expected=f"one number, or one for each of {channels} channels",
+                expected=f"1 or {channels} numbers" if channels > 1 else "1 number",
                 got=f"{len(values)} numbers",
             )
     assert stated.mean is not None  # where there are no limits

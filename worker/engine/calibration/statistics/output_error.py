@@ -1,6 +1,8 @@
 """The error of a compressed model's outputs against the original's, on the same inputs."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,6 +18,9 @@ from worker.engine.calibration.replay import (
     measure_footprints,
 )
 from worker.engine.program import Program, StepError, resume, run
+
+# Of a sum of squares: what varies less is constant but for rounding.
+_ROUNDING = 1e-9
 
 
 class OutputError:
@@ -37,8 +42,9 @@ class OutputError:
 
     @torch.no_grad()
     def of(self, chains: Chains) -> float:
-        """Return the squared error of all outputs over their variance about the mean sample.
+        """Return the squared error of an output over its variance about the mean sample.
 
+        It is the mean over the outputs that vary: each has a unit of its own, such as pixels.
         A classifier's outputs are compared as log-probabilities about their mean: what softmax
         flattens counts too. Other outputs count if they are floating-point numbers. Where the
         original is NaN or infinite nothing is compared. Outputs count as 0 where the replaced
@@ -63,38 +69,50 @@ class OutputError:
         replacements: dict[str, Callable[[Tensor], Tensor]] = {
             site: partial(run_chain, layers) for site, layers in chains.items()
         }
-        difference = 0.0
-        energy = 0.0
+        sums: dict[int, _Sums] = defaultdict(_Sums)
         for live, originals in zip(lives, self._originals, strict=True):
             try:
                 outputs = _comparable(resume(self._program, live, start, replacements))
             except StepError:
                 outputs = (None,) * len(originals)
-            for original, output in zip(originals, outputs, strict=True):
-                if not isinstance(original, Tensor) or not original.is_floating_point():
-                    continue
-                squares = _squares(original, output)
-                difference += squares[0]
-                energy += squares[1]
-        if energy > 0:
-            return difference / energy
+            pairs = zip(originals, outputs, strict=True)
+            for number, (original, output) in enumerate(pairs):
+                if isinstance(original, Tensor) and original.is_floating_point():
+                    sums[number].add(original, output)
+        # what varies by rounding alone would count most of all
+        varying = [each for each in sums.values() if each.varies]
+        if varying:
+            ratios = [each.difference / each.variation for each in varying]
+            return sum(ratios) / len(ratios)
+        difference = sum(each.difference for each in sums.values())
+        variation = sum(each.variation for each in sums.values())
         # Constant outputs have no variance to compare with.
-        return difference
+        return difference / variation if variation > 0 else difference
 
 
-def _squares(original: Tensor, output: object) -> tuple[float, float]:
-    """Return the sums of squares of the difference, and of the original about the mean sample."""
-    usable = original.isfinite()
-    exact = original.double().where(usable, 0)
-    other = _same_shape(output, exact)
-    difference = exact - other
-    # A single sample has its own mean number in the place of the mean sample.
-    has_samples = exact.dim() and len(exact) > 1
-    centre = exact.mean(0) if has_samples else exact.mean()
-    variation = exact - centre
-    error = _sum_of_squares(difference, usable)
-    energy = _sum_of_squares(variation, usable)
-    return error, energy
+@dataclass
+class _Sums:
+    """Sums of squares of an output: of the difference, of the variation, and of the original."""
+
+    difference: float = 0.0
+    variation: float = 0.0
+    size: float = 0.0
+
+    @property
+    def varies(self) -> bool:
+        """Whether the output differs from sample to sample by more than rounding."""
+        return self.variation > _ROUNDING * self.size
+
+    def add(self, original: Tensor, output: object) -> None:
+        """Add one batch, with the original's output and the one that is compared with it."""
+        usable = original.isfinite()
+        exact = original.double().where(usable, 0)
+        # A single sample has its own mean number in the place of the mean sample.
+        has_samples = exact.dim() and len(exact) > 1
+        centre = exact.mean(0) if has_samples else exact.mean()
+        self.difference += _sum_of_squares(exact - _same_shape(output, exact), usable)
+        self.variation += _sum_of_squares(exact - centre, usable)
+        self.size += _sum_of_squares(exact, usable)
 
 
 def _same_shape(output: object, like: Tensor) -> Tensor:

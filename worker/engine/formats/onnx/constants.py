@@ -30,6 +30,13 @@ _WITH_INTEGERS = ("Reshape", "Squeeze", "Unsqueeze")
 _FILL = "ConstantOfShape"
 FOLDED = ("Constant", *_UNARY, *_WITH_INTEGERS, _FILL)
 """The operators whose values may be known before a graph runs."""
+_NUMBERS = {
+    "value_float": np.float32,
+    "value_floats": np.float32,
+    "value_int": np.int64,
+    "value_ints": np.int64,
+}
+"""The attributes in which a Constant holds numbers without a tensor, with their types."""
 
 # Shapes and lists of axes are short; a longer list is data.
 _LONGEST_LIST = 16
@@ -151,7 +158,7 @@ def _fold(node: NodeProto, known: dict[str, Constant]) -> Constant | None:
     output = node.output[0]
     kind = operator(node)
     if kind == "Constant":
-        value = tensor_of(node, "value")
+        value = _value_of(node)
         if value is None:
             return None
         return Constant(value, output)
@@ -179,6 +186,21 @@ def _fold(node: NodeProto, known: dict[str, Constant]) -> Constant | None:
     if np.prod(constant.shape) <= 0:
         return None
     return constant
+
+
+def _value_of(node: NodeProto) -> TensorProto | None:
+    """Return the value of a Constant; None where it is text, sparse, or that of a function's call.
+
+    >>> node = helper.make_node("Constant", [], ["k"], value_ints=[4, -1])
+    >>> numpy_helper.to_array(_value_of(node))
+    array([ 4, -1])
+    """
+    for attribute in node.attribute:
+        if attribute.name in _NUMBERS and not attribute.ref_attr_name:
+            numbers = helper.get_attribute_value(attribute)
+            array = np.array(numbers, _NUMBERS[attribute.name])
+            return numpy_helper.from_array(array)
+    return tensor_of(node, "value")
 
 
 def _folds_alone(node: NodeProto) -> bool:

@@ -209,6 +209,17 @@ def stored_names(graph: GraphProto) -> set[str]:
     return dense | sparse
 
 
+def sparse_names(graph: GraphProto) -> set[str]:
+    """Return the names of the sparse values of a graph and its bodies."""
+    sparse: set[str] = set()
+    for body in all_graphs(graph):
+        sparse.update(tensor.values.name for tensor in body.sparse_initializer)
+    for node in all_nodes(graph.node):
+        if any(value.HasField("sparse_tensor") for value in node.attribute):
+            sparse.update(node.output)
+    return sparse
+
+
 def quantised_names(graph: GraphProto) -> tuple[set[str], set[str]]:
     """Return the names that DequantizeLinear takes as quantised values, and those of scales."""
     values: set[str] = set()

@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from digits import split
+from digits import MODELS, split
 from support.engine.calibrating import calibrate_little
 from support.engine.compressing import compressed
 from support.engine.evaluating import digits_file
-from support.onnx.text import written
+from support.onnx.text import outputs, written
 
 from convpress.refusal import Refusal
 from convpress.report import Report
@@ -123,21 +123,39 @@ def test_low_risk_is_the_promise_of_an_automatic_budget(tmp_path, two_tries):
 @pytest.mark.parametrize(
     ("options", "code", "detail"),
     [
-        ({"flops_budget": "auto"}, "budget_unreachable", "tried: 48% has unknown risk"),
+        ({"flops_budget": "auto"}, "budget_invalid", "compared on noise"),
         ({"max_loss": "1%"}, "budget_invalid", "compared on noise"),
         ({"max_loss": "1%", "flops_budget": "0.5"}, "budget_invalid", "contradict"),
         ({"max_loss": "1%", "rank": 2, "form": "dac"}, "budget_invalid", "fixed rank"),
     ],
 )
-def test_a_promise_that_cannot_be_kept_is_refused_with_what_was_tried(
-    tmp_path, options, code, detail
+def test_a_promise_that_nothing_can_judge_is_refused_before_anything_is_tried(
+    tmp_path, options, code, detail, monkeypatch
 ):
+    monkeypatch.setattr(
+        analysis, "_analysed", lambda *_: pytest.fail("it was analysed")
+    )
     with pytest.raises(Refusal, match=detail) as caught:
         promised(tmp_path, **options)
     assert caught.value.code == code
-    if code == "budget_unreachable":
-        assert f"{MILDEST}% has unknown risk" in caught.value.detail
-        assert not (tmp_path / "out.onnx").exists()
+    fields = {"max_loss", "flops_budget"} & options.keys()
+    assert caught.value.field in fields
+
+
+def test_a_promise_that_no_budget_keeps_is_refused_with_what_was_tried(tmp_path):
+    (images, _), _ = split()
+    source = MODELS / "plain.onnx"
+    [targets] = outputs(source, {"image": images[:8]})
+    np.savez(tmp_path / "evaluation.npz", image=images[:8], targets=targets)
+    options = {
+        "evaluation": str(tmp_path / "evaluation.npz"),
+        "evaluation_metric": "mse",
+        "max_loss": "0.000000001",
+    }
+    with pytest.raises(Refusal, match=f"tried: .*; {MILDEST}% loses") as caught:
+        promised(tmp_path, **options)
+    assert caught.value.code == "budget_unreachable"
+    assert not (tmp_path / "out.onnx").exists()
 
 
 def test_a_model_without_classes_is_refused_before_its_calibration(

@@ -8,7 +8,12 @@ from pathlib import Path
 from onnx import GraphProto, ModelProto, NodeProto
 
 from worker.engine.formats.onnx.constants import Constant, constants
-from worker.engine.formats.onnx.graph import input_name, operator, subgraphs
+from worker.engine.formats.onnx.graph import (
+    input_name,
+    operator,
+    sparse_names,
+    subgraphs,
+)
 from worker.engine.formats.onnx.profile.body_shapes import measure_body_shapes
 from worker.engine.formats.onnx.profile.loop_lengths import measure_lengths
 from worker.engine.formats.onnx.profile.node_site import (
@@ -28,6 +33,7 @@ from worker.engine.formats.onnx.shapes import (
 from worker.engine.model import Inputs
 
 IN_FUNCTION = "it is inside a local function"
+SPARSE = "its weight is sparse"
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,12 @@ def path_uses(
     # A size that inference finds depends on no value.
     sized.sizes &= {*unknown, *of_bodies}
     loops = _Loops(lengths, of_bodies, sized)
-    yield from _uses(graph, ChainMap(shapes), known, 1, None, loops)
+    sparse = sparse_names(graph)
+    for use in _uses(graph, ChainMap(shapes), known, 1, None, loops):
+        if use.reason is None and not sparse.isdisjoint(cost_operands(use.node)):
+            yield replace(use, reason=SPARSE)
+        else:
+            yield use
 
 
 def editable_uses(

@@ -1,5 +1,7 @@
 """The error of a compressed model's outputs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -40,6 +42,19 @@ def test_the_error_is_the_differences_energy_over_the_outputs_variance():
         OutputError(chained(("a", whole), image), inputs).of({"a": scaled(whole, 0)})
         == 0
     )
+
+
+def test_each_output_that_varies_counts_alike_whatever_its_unit():
+    whole = layer(RNG(1), (4, 3), bias=False)
+    inputs = batches(64, 3)
+    chains = {"a": scaled(whole, 0.1)}
+    error = OutputError(chained(("a", whole), image), inputs).of(chains)
+    program = chained(
+        lambda x: 1000 * x, ("a", whole), image, lambda x: torch.full((64, 2), 7.0)
+    )
+    large, _, output, constant = (step.gives[0] for step in program.steps)
+    several = replace(program, outputs=(large, output, constant))
+    assert OutputError(several, inputs).of(chains) == pytest.approx(error / 2)
 
 
 def test_a_classifiers_error_is_that_of_its_log_probabilities():

@@ -16,6 +16,11 @@ BEHIND = {
         "y = Conv(x, c)",
         "m",
     ),
+    "Reshape to a list without a tensor": (
+        "n = Constant <value_ints = [4, 3, 3, -1]> () c = Reshape(m, n)",
+        "y = Conv(x, c)",
+        "m",
+    ),
     "several": (
         "a = Identity(h) b = Cast <to = 1> (a) c = Identity(b)",
         "y = Conv(x, c)",

@@ -27,8 +27,9 @@ LISTS = (
         ("float[8, 9] s, float[9, 72] t", "p = MatMul(s, t) "
          "k = Constant <value = int64[4] {8, 8, 3, 3}> () w = Reshape(p, k)"),
         (WEIGHT, "n = Neg(v) w = Cast <to = 1> (n)"),
+        (WEIGHT, "k = Constant <value_float = 0.5> () w = Mul(v, k)"),
     ],
-    ids=["scale", "norm", "mean", "concat", "slice", "split", "product", "cast"],
+    ids=["scale", "norm", "mean", "concat", "slice", "split", "product", "cast", "number"],
 )  # fmt: skip
 def test_a_computed_weight_is_replaced(tmp_path, weights, arithmetic):
     proto = model(f"{HEAD} <{weights}> {{ {arithmetic} y = Conv(x, w) }}")

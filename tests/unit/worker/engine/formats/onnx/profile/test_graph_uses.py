@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 from support.onnx.text import model
 
 from worker.engine.formats.onnx.profile.graph_uses import (
     IN_FUNCTION,
+    SPARSE,
     editable_uses,
     path_uses,
 )
@@ -37,6 +38,24 @@ def test_a_loops_body_runs_as_often_as_the_loop(tmp_path):
     ]
     assert uses[-1].weight.origin == "w"
     assert uses[-1].reason is None
+
+
+@pytest.mark.parametrize("place", ["an initializer", "a Constant"])
+def test_a_product_with_a_sparse_matrix_says_that_its_weight_is_sparse(tmp_path, place):
+    values = numpy_helper.from_array(np.ones(2, np.float32), "w")
+    sparse = helper.make_sparse_tensor(
+        values, numpy_helper.from_array(np.array([0, 9])), [8, 4]
+    )
+    proto = model(
+        "g (float[1, 3, 8, 8] x) => (float[1, 3, 8, 4] y) { y = MatMul(x, w) }"
+    )
+    if place == "an initializer":
+        proto.graph.sparse_initializer.append(sparse)
+    else:
+        constant = helper.make_node("Constant", [], ["w"], sparse_value=sparse)
+        proto.graph.node.insert(0, constant)
+    uses = list(path_uses(proto, X, tmp_path / "model.onnx"))
+    assert [use.reason for use in uses if use.operator == "MatMul"] == [SPARSE]
 
 
 def test_of_two_branches_the_dearer_one_runs(tmp_path):
