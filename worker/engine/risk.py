@@ -226,7 +226,9 @@ def _evidence(
     text = f"{source} its outputs differ from the original's by {error}"
     text += " of their size"
     if comparison.agreement is None and comparison.spread_error is not None:
-        text += f", and by {100 * comparison.spread_error:.1f} % of their variation"
+        several = len(comparison.outputs) > 1
+        whose = "the variation of the worst" if several else "their variation"
+        text += f", and by {100 * comparison.spread_error:.1f} % of {whose}"
     if comparison.agreement is not None:
         agreement = 100 * comparison.agreement
         cases = f"{agreement:.0f} %"

@@ -209,6 +209,12 @@ def test_outputs_that_vary_little_about_a_large_mean_count_by_their_variation():
     assert risk_of(0.01, spread=0.05).level == "low"
 
 
+def test_the_text_says_whose_variation_counts_of_several_outputs():
+    several = Comparison(("box", "score"), 0.01, None, True, spread_error=0.9)
+    risk = assess({"0 to 1": several}, SYNTHETIC, 0.01, unchanged=False)
+    assert "by 90.0 % of the variation of the worst;" in risk.text
+
+
 def test_other_models_have_no_expected_loss():
     assert risk_of(0.1, spread=0.5).expected_loss is None
 

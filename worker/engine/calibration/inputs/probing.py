@@ -9,7 +9,11 @@ import torch
 from torch import Tensor
 
 from convpress.calibration import InputValues
-from worker.engine.calibration.class_scores import class_scores, scores_of
+from worker.engine.calibration.class_scores import (
+    are_surely_classes,
+    class_scores,
+    scores_of,
+)
 from worker.engine.calibration.harness import Harness, WeakCalibrationError
 from worker.engine.calibration.inputs.distil import statistics_mismatch
 from worker.engine.calibration.inputs.generators import Generator, remembered
@@ -43,6 +47,11 @@ _MOST_MISMATCH = 1.0
 # The same of samples: real ones are an order of magnitude below, and black images above.
 _MOST_MISMATCH_OF_SAMPLES = 0.4
 _NOT_FINITE = "NaN or infinity"
+_IF_CLASSES = "if its outputs are class scores, "
+_UNSURE = (
+    "the range of values is that in which a classifier tells images apart, and these few outputs "
+    "may be no class scores"
+)
 _CONSTANT = "the same outputs whatever the inputs"
 
 
@@ -59,11 +68,13 @@ class Trials:
 class Probe:
     """A model's outputs on images in one range.
 
-    `scores` are a classifier's log-probabilities `(images, classes)`. `failure` says why nothing
-    can be learned from the outputs.
+    `scores` are a classifier's log-probabilities `(images, classes)`; `sure` says whether a model
+    with such outputs can be nothing else. `failure` says why nothing can be learned from the
+    outputs.
     """
 
     scores: Tensor | None = None
+    sure: bool = False
     failure: str | None = None
 
 
@@ -113,7 +124,8 @@ def probed_ranges(
     ranges = tuple(usable)
     if stated is not None:
         better = _better_ranges(harness, usable, trials, tell) if check else ()
-        return _stated(ranges, better)
+        sure = harness.program.normalises or usable[ranges[0]].sure
+        return _stated(ranges, better, "" if sure else _IF_CLASSES)
     if _are_whole(harness):
         return ProbedRanges(ranges, "the integer type of the inputs", ranges)
     if harness.program.normalises:
@@ -124,7 +136,9 @@ def probed_ranges(
         if each.scores is not None
     }
     if scores:
-        return _by_scores(scores, ranges)
+        probed = _by_scores(scores, ranges)
+        sure = all(usable[values].sure for values in scores)
+        return probed if sure else replace(probed, doubt=probed.doubt or _UNSURE)
     source = "usual ranges, since the model's outputs favour none"
     doubt = "the model does not tell the range of its inputs' values"
     likeliest = ranges[:_RANGES_BY_DEFAULT]
@@ -132,14 +146,16 @@ def probed_ranges(
 
 
 def _stated(
-    stated: tuple[ValueRange, ...], better: tuple[ValueRange, ...]
+    stated: tuple[ValueRange, ...], better: tuple[ValueRange, ...], condition: str
 ) -> ProbedRanges:
-    """Return the stated range, judged in those too that fit the model far better."""
+    """Return the stated range, judged in those too that under a condition fit far better."""
     source = "the request"
     if not better:
         return ProbedRanges(stated, source, stated)
     names = " or ".join(values.name for values in better)
-    doubt = f"the model fits values of {names} far better than the stated ones"
+    doubt = (
+        f"{condition}the model fits values of {names} far better than the stated ones"
+    )
     return ProbedRanges(stated, source, (*stated, *better), doubt)
 
 
@@ -270,6 +286,7 @@ def probe(
     tables: list[Tensor] = []
     first: list[Tensor] | None = None
     differ = False
+    sure = True
     tried = 0
     two_batches = 2 * harness.batch
     enough = max(_FEW_IMAGES, two_batches)
@@ -283,6 +300,7 @@ def probe(
         table = class_scores(outputs, harness.batch)
         if table is not None:
             tables.append(table)
+            sure = sure and are_surely_classes(outputs, harness.batch)
         if first is None:
             first = numbers
         # Outputs without floating-point numbers are not compared.
@@ -295,7 +313,7 @@ def probe(
     if not differ:
         return Probe(failure=_CONSTANT)
     scores = torch.cat(tables) if tables else None
-    return Probe(scores=scores)
+    return Probe(scores, sure)
 
 
 def _floating(outputs: Sequence[Any]) -> list[Tensor]:
@@ -344,7 +362,7 @@ def doubt_of_samples(harness: Harness, batches: Sequence[Batch]) -> str | None:
     scores = [table for table in tables if table is not None]
     if not scores or are_told_apart(torch.cat(scores)):
         return None
-    return "the model hardly tells the samples apart"
+    return f"{_IF_CLASSES}the model hardly tells the samples apart"
 
 
 @torch.no_grad()

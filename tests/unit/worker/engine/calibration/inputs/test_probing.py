@@ -133,6 +133,35 @@ def test_a_stated_range_is_doubted_where_others_fit_the_model_far_better(
         assert "fits values of 0 to 1" in probed.doubt
 
 
+def scaled(x):
+    """Return scores by which images are told apart."""
+    return 30 * x
+
+
+@pytest.mark.parametrize(
+    ("last", "is_sure"),
+    [
+        (scaled, False),
+        (lambda x: torch.softmax(scaled(x), 1), True),
+        (lambda x: torch.cat([scaled(x)] * 3, 1), True),
+    ],
+    ids=["four numbers", "four probabilities", "twelve numbers"],
+)
+@pytest.mark.parametrize("stated", [None, InputValues((0.0, 0.001), None, None)])
+def test_few_numbers_without_a_softmax_may_be_no_class_scores(last, is_sure, stated):
+    """As the place of a thing, which images of far too large values tell apart best."""
+    program = chained(("a", A), torch.relu, pooled, last)
+    spec = TensorSpec("v0", "float32", ("batch", 3, 16, 16))
+    harness = build_harness(program, [spec], {"v0": (1, 3, 16, 16)}, SMALL)
+    trials = probing.Trials(dead_leaves, known_ranges(3), 16)
+    doubt = probing.probed_ranges(harness, stated, trials).doubt
+    if stated is None:
+        assert doubt == (None if is_sure else probing._UNSURE)
+    else:
+        assert "far better than the stated ones" in doubt
+        assert ("if its outputs are class scores" in doubt) != is_sure
+
+
 @pytest.mark.parametrize("name", ["plain.onnx", "batchnorm_bn.onnx"])
 @pytest.mark.parametrize(("scale", "fits"), [(1, True), (255, False), (1 / 255, False)])
 def test_samples_in_another_range_than_the_model_was_trained_on_are_doubted(
