@@ -161,7 +161,7 @@ def are_told_apart(scores: Tensor) -> bool:
     The scores have to be plausible too: in far too large a range they are not.
     """
     is_plausible = bool(scores.std() <= _PLAUSIBLE_DEVIATION_OF_SAMPLES)
-    return is_plausible and _mutual_information(scores) >= _LEAST_INFORMATION
+    return is_plausible and mutual_information(scores) >= _LEAST_INFORMATION
 
 
 def _within_share(
@@ -182,10 +182,10 @@ def _information(scores: Mapping[ValueRange, Tensor]) -> dict[ValueRange, float]
     }
     # Where no range is plausible, all of them are compared.
     compared = plausible or scores
-    return {known: _mutual_information(table) for known, table in compared.items()}
+    return {known: mutual_information(table) for known, table in compared.items()}
 
 
-def _mutual_information(scores: Tensor) -> float:
+def mutual_information(scores: Tensor) -> float:
     """Return the mutual information between image and class: H(mean p) - mean H(p), in nats."""
     probabilities = scores.exp()
     marginal = _entropy(probabilities.mean(0))
