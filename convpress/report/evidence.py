@@ -73,7 +73,7 @@ class Verification(Record):
 
     The figures are the worst of all `groups`, which earlier versions do not list. `sized_by_values`
     are outputs whose sizes depend on values: they were not compared. `spread_error` is relative to
-    the spread of the outputs from sample to sample.
+    the spread of an output from sample to sample, that of the worst output.
     """
 
     inputs: str

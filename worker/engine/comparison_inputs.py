@@ -30,3 +30,13 @@ class ComparisonInputs:
     def runs(self) -> int:
         """The number of runs over all groups."""
         return sum(map(len, self.groups.values()))
+
+    @property
+    def obstacles(self) -> list[str]:
+        """Why no model that is compared on these inputs alone has a low risk."""
+        reasons = list(self.doubts)
+        if self.source == "noise":
+            reasons.append("the models are compared on noise")
+        if self.quiet:
+            reasons.append("the outputs of the original say little")
+        return reasons

@@ -67,14 +67,18 @@ class Promise:
         """Return a try without an artifact."""
         return records.Tried(budget=budget, keep=None, metric=self.metric, kept=False)
 
-    def refusal(self, tried: Sequence[records.Tried]) -> Refusal:
+    def refusal(
+        self, tried: Sequence[records.Tried], obstacles: Sequence[str] = ()
+    ) -> Refusal:
         """Return the refusal of a promise that none of the tries keeps, with what they gave.
 
-        The last of them is the mildest.
+        The last of them is the mildest. `obstacles` say why no other try can keep it.
         """
         attempts = "; ".join(
             f"{attempt.budget} {_outcome(attempt)}" for attempt in tried
         )
+        if obstacles:
+            attempts += f"; no budget helps, since {'; '.join(obstacles)}"
         alternative = "samples, which may lower the risk"
         if self.largest is not None:
             alternative = "a larger loss"

@@ -24,11 +24,11 @@ from worker.engine.calibration.inputs.photographs import Scenes, load_scenes
 from worker.engine.calibration.inputs.probing import (
     ProbedRanges,
     Trials,
-    doubt_of_samples,
     probed_ranges,
 )
 from worker.engine.calibration.inputs.ranges import ValueRange
 from worker.engine.calibration.inputs.real_samples import value_limits
+from worker.engine.calibration.inputs.sample_doubt import doubt_of_samples
 from worker.engine.calibration.judging_inputs import (
     JudgingInputs,
     judging_by_generated,
@@ -261,7 +261,9 @@ def _learn(
         fitting = real(allowance, samples, convolutions)
         if fitting.report_members["held_out_samples"] >= _FEWEST_TO_CHOOSE_BY:
             held_out = fitting.held_out
-        doubt = doubt_of_samples(harness, fitting.batches)
+        [values] = probed.ranges
+        trials = Trials(kinds.probing, kinds.ranges, allowance.probe_images)
+        doubt = doubt_of_samples(harness, fitting.batches, values, trials)
         judging = judging_by_samples(fitting, doubt).checked(harness.program)
     else:
         judging = judging_by_generated(

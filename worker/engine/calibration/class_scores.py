@@ -11,6 +11,8 @@ from torch import Tensor
 _SUM_TOLERANCE = 1e-3
 # The logarithm of 0 is not finite.
 _LEAST_PROBABILITY = 1e-9
+# Fewer numbers without a softmax may be the places or angles of a regression.
+_SURELY_CLASSES = 10
 
 
 def class_scores(outputs: Sequence[Any], count: int) -> Tensor | None:
@@ -39,6 +41,19 @@ def scores_of(outputs: Sequence[Any]) -> Tensor | None:
     if not isinstance(first, Tensor) or first.dim() <= 1:
         return None
     return class_scores(outputs, len(first))
+
+
+def are_surely_classes(outputs: Sequence[Any], count: int) -> bool:
+    """Whether outputs for `count` images that have class scores are surely a classifier's.
+
+    They are probabilities, or more numbers than a regression mostly has.
+
+    >>> are_surely_classes([torch.zeros(8, 5)], 8), are_surely_classes([torch.full((8, 5), 0.2)], 8)
+    (False, True)
+    """
+    [output] = outputs
+    flat = output.reshape(count, -1)
+    return flat.shape[1] >= _SURELY_CLASSES or _are_probabilities(flat)
 
 
 def _only_output(outputs: Sequence[Any]) -> Tensor | None:

@@ -35,6 +35,15 @@ class Answers:
         )
 
     @property
+    def standard_error(self) -> float:
+        """The standard error of the lost share of all samples: changed answers are counted events.
+
+        >>> Answers(400, 300, lost=15, gained=10).standard_error
+        0.0125
+        """
+        return sqrt(self.lost + self.gained) / self.count
+
+    @property
     def loss(self) -> ExpectedLoss | None:
         """The share of its right answers that the artifact lost, and a band of eight in ten.
 

@@ -12,6 +12,8 @@ from convpress import report as records
 from convpress.budgets import FLOPS
 from convpress.evaluation import AGREEMENT
 from convpress.refusal import Refusal
+from worker.engine.comparison_inputs import ComparisonInputs
+from worker.engine.evaluation.answers import Answers
 from worker.engine.progress import Progress
 from worker.engine.promise import FAILED_TRIES, RISK, Promise
 from worker.engine.request import Request
@@ -117,6 +119,7 @@ class _Tries:
         self._analysis = self._output.with_name("shared-analysis")
         self._reused: bool | None = None
         self._refusal: Refusal | None = None
+        self._obstacles: list[str] = []
         self.best: Produced | None = None
         self.tried: list[records.Tried] = []
 
@@ -124,7 +127,7 @@ class _Tries:
         """Produce an artifact of `percent` of the FLOPs; return whether it keeps the promise.
 
         Raises:
-            Refusal: the job cannot be served, whatever the budget.
+            Refusal: the job cannot be served, or the risk is not low, whatever the budget.
         """
         budget = f"{percent}%"
         self._stretch_progress()
@@ -136,6 +139,8 @@ class _Tries:
             self._refusal = refusal
             attempt = self._promise.unreachable(budget)
         self.tried.append(attempt)
+        if self._obstacles and not attempt.kept:
+            raise self.refusal()
         return attempt.kept
 
     def _attempt(self, budget: str) -> records.Tried:
@@ -145,6 +150,8 @@ class _Tries:
         if self._reused is None:
             self._reused = produced.artifact.reused
         attempt = judged(self._promise, produced, budget)
+        if self._promise.largest is None and _answers(produced) is None:
+            self._obstacles = produced.artifact.comparison_inputs.obstacles
         if attempt.kept:
             self._output.replace(self._kept)
             artifact = replace(produced.artifact, reused=self._reused)
@@ -193,7 +200,7 @@ class _Tries:
             assert self._refusal is not None  # each of the tries was refused
             return self._refusal
         self._output.unlink(missing_ok=True)
-        return self._promise.refusal(self.tried)
+        return self._promise.refusal(self.tried, self._obstacles)
 
 
 def judged(promise: Promise, produced: Produced, budget: str) -> records.Tried:
@@ -228,11 +235,29 @@ def _figure(produced: Produced) -> float:
     return agreement
 
 
+def _answers(produced: Produced) -> Answers | None:
+    """Return the answers to labelled samples; None without any, or of another metric."""
+    evaluated = produced.verification.evaluated
+    return None if evaluated is None else evaluated.answers
+
+
 def _note(promise: Promise, produced: Produced) -> str | None:
-    """Return a note on the inputs that the promise stands on; none with an evaluation."""
-    if promise.metric != AGREEMENT:
+    """Return a note on the inputs that the promise stands on; none of one of low risk."""
+    if promise.metric == AGREEMENT:
+        return _note_of_agreement(produced.artifact.comparison_inputs)
+    evaluation = produced.verification.evaluation
+    if promise.largest is None or evaluation is None:
         return None
-    inputs = produced.artifact.comparison_inputs
+    text = f"the loss was measured on {evaluation.count} samples"
+    answers = _answers(produced)
+    if answers is not None:
+        error = 100 * answers.standard_error
+        text += f", with a standard error of {error:.1f} points"
+    return f"{text}; on others the cheapest of several artifacts may lose more"
+
+
+def _note_of_agreement(inputs: ComparisonInputs) -> str:
+    """Return a note on how well the agreement on these inputs is known."""
     counted = f"{inputs.runs} {inputs.source}"
     if inputs.source == "synthetic":
         counted += " inputs"

@@ -46,3 +46,11 @@ def test_low_risk_that_no_try_keeps_is_refused_with_what_may_lower_it():
     assert (refusal.field, refusal.got) == ("flops_budget", "auto")
     assert "95% has high risk" in refusal.detail
     assert refusal.expected.startswith("samples, which may lower the risk")
+
+
+def test_an_obstacle_at_every_budget_is_named():
+    tries = [LOW.by_level("48%", 0.48, "moderate")]
+    detail = LOW.refusal(tries, ["the range is a guess", "nothing was held out"]).detail
+    assert detail.endswith(
+        "no budget helps, since the range is a guess; nothing was held out"
+    )

@@ -36,11 +36,49 @@ def test_the_worst_evidence_decides(error, agreement, predicted, level):
     assert risk_of(error, agreement, predicted).level == level
 
 
-def test_the_worst_range_decides():
+@pytest.mark.parametrize(
+    ("best", "worst", "level"),
+    [
+        (0.01, 0.1, "low"),
+        (0.01, 0.2, "moderate"),
+        (0.01, 0.9, "moderate"),
+        (0.2, 0.9, "moderate"),
+        (0.7, 0.9, "high"),
+    ],
+)
+@pytest.mark.parametrize("agreement", [None, 0.9])
+def test_low_stands_on_the_worst_range_and_high_on_the_best(
+    best, worst, level, agreement
+):
+    """Any of the ranges may be the one of real inputs."""
+    inputs = ComparisonInputs("synthetic", {"0 to 1": [], "0 to 255": []})
+    spreads = (1.2 * best, 1.2 * worst) if agreement else (None, None)
+    comparisons = {
+        "0 to 1": comparison(best, agreement, spreads[0]),
+        "0 to 255": comparison(worst, agreement, spreads[1]),
+    }
+    assert assess(comparisons, inputs, 0.01, unchanged=False).level == level
+
+
+def test_the_expected_loss_of_several_ranges_has_the_band_of_all():
+    """As of two risks, each of one range."""
+    inputs = ComparisonInputs("synthetic", {"0 to 1": [], "0 to 255": [], "other": []})
+    comparisons = {
+        "0 to 1": comparison(0.1, 1.0, 0.3),
+        "0 to 255": comparison(0.2, 0.9, 0.7),
+        "other": comparison(0.1, 1.0),
+    }
+    risk = assess(comparisons, inputs, 0.01, unchanged=False)
+    best, worst = (risk_of(0.1, 1.0, spread=spread) for spread in (0.3, 0.7))
+    assert risk.expected_loss.low == best.expected_loss.low
+    assert risk.expected_loss.expected == worst.expected_loss.expected
+    assert risk.expected_loss.high == worst.expected_loss.high
+
+
+def test_the_text_has_the_worst_figures_of_all_ranges():
     inputs = ComparisonInputs("synthetic", {"0 to 1": [], "0 to 255": []})
     comparisons = {"0 to 1": comparison(0.01, 1.0), "0 to 255": comparison(0.4, 0.9)}
     risk = assess(comparisons, inputs, 0.01, unchanged=False)
-    assert risk.level == "high"
     assert "40.0 % of their size" in risk.text
     assert "the same class in 90 % of the cases" in risk.text
     assert "the ranges that the model may expect: 0 to 1, 0 to 255" in risk.text
@@ -169,6 +207,12 @@ def test_outputs_that_vary_little_about_a_large_mean_count_by_their_variation():
     assert risk.level == "high"
     assert "1.0 % of their size, and by 90.0 % of their variation" in risk.text
     assert risk_of(0.01, spread=0.05).level == "low"
+
+
+def test_the_text_says_whose_variation_counts_of_several_outputs():
+    several = Comparison(("box", "score"), 0.01, None, True, spread_error=0.9)
+    risk = assess({"0 to 1": several}, SYNTHETIC, 0.01, unchanged=False)
+    assert "by 90.0 % of the variation of the worst;" in risk.text
 
 
 def test_other_models_have_no_expected_loss():

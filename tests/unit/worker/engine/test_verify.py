@@ -137,6 +137,19 @@ def test_the_spread_error_is_relative_to_what_tells_samples_apart():
     assert measured.relative_error < 0.02 * measured.spread_error
 
 
+def test_the_spread_error_is_that_of_the_worst_output():
+    """A box in pixels does not hide the error of its score."""
+    rng = np.random.default_rng(0)
+    box, score = 100 * rng.standard_normal((9, 4)), rng.standard_normal((9, 1))
+    constant = np.ones((9, 1))
+    original = {"box": box, "score": score, "size": constant}
+    other = {"box": 1.01 * box, "score": 1.5 * score, "size": constant}
+    alone = compare([{"score": score}], [{"score": 1.5 * score}])
+    measured = compare([original], [other])
+    assert measured.spread_error == pytest.approx(alone.spread_error)
+    assert measured.relative_error == pytest.approx(0.01, rel=0.1)
+
+
 @pytest.mark.parametrize("samples", [np.eye(7), np.full((9, 3), 1e6 / 3)])
 def test_of_few_or_equal_samples_there_is_no_spread_error(samples):
     assert compare([{"y": samples}], [{"y": samples * 1.1}]).spread_error is None

@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 
 from convpress.calibration import InputValues
-from worker.engine.calibration.class_scores import class_scores, scores_of
+from worker.engine.calibration.class_scores import (
+    are_surely_classes,
+    class_scores,
+)
 from worker.engine.calibration.harness import Harness, WeakCalibrationError
 from worker.engine.calibration.inputs.distil import statistics_mismatch
 from worker.engine.calibration.inputs.generators import Generator, remembered
 from worker.engine.calibration.inputs.ranges import (
     ValueRange,
-    are_told_apart,
     plausible_by_scores,
     ranges_by_scores,
     stated_range,
@@ -32,7 +34,7 @@ _SEED = 3
 _RANGES_BY_DEFAULT = 2
 # Images that show whether outputs are finite and differ, and which ranges are out of the question
 # where stored statistics tell the range.
-_FEW_IMAGES = 4
+FEW_IMAGES = 4
 # Of these, ranges are out whose mismatch is this many times the least.
 _HOPELESS_MISMATCH = 8.0
 # A range is plausible while its images' statistics are not this many times as far from the stored
@@ -40,9 +42,12 @@ _HOPELESS_MISMATCH = 8.0
 _PLAUSIBLE_MISMATCH = 2.0
 # The mean over a model's normalisations: trained ones are an order of magnitude below.
 _MOST_MISMATCH = 1.0
-# The same of samples: real ones are an order of magnitude below, and black images above.
-_MOST_MISMATCH_OF_SAMPLES = 0.4
 _NOT_FINITE = "NaN or infinity"
+IF_CLASSES = "if its outputs are class scores, "
+_UNSURE = (
+    "the range of values is that in which a classifier tells images apart, and these few outputs "
+    "may be no class scores"
+)
 _CONSTANT = "the same outputs whatever the inputs"
 
 
@@ -59,11 +64,13 @@ class Trials:
 class Probe:
     """A model's outputs on images in one range.
 
-    `scores` are a classifier's log-probabilities `(images, classes)`. `failure` says why nothing
-    can be learned from the outputs.
+    `scores` are a classifier's log-probabilities `(images, classes)`; `sure` says whether a model
+    with such outputs can be nothing else. `failure` says why nothing can be learned from the
+    outputs.
     """
 
     scores: Tensor | None = None
+    sure: bool = False
     failure: str | None = None
 
 
@@ -102,7 +109,7 @@ def probed_ranges(
     trials = replace(trials, generator=generator)
     tried = _tried(harness, stated, trials)
     followed = tried if stated is not None else _followed(tried, tell)
-    pairs = [_probe_leniently(harness, values, trials) for values in followed]
+    pairs = [probe_leniently(harness, values, trials) for values in followed]
     by_range = dict(pairs)
     usable = {values: each for values, each in by_range.items() if each.failure is None}
     if not usable:
@@ -113,7 +120,8 @@ def probed_ranges(
     ranges = tuple(usable)
     if stated is not None:
         better = _better_ranges(harness, usable, trials, tell) if check else ()
-        return _stated(ranges, better)
+        sure = harness.program.normalises or usable[ranges[0]].sure
+        return _stated(ranges, better, "" if sure else IF_CLASSES)
     if _are_whole(harness):
         return ProbedRanges(ranges, "the integer type of the inputs", ranges)
     if harness.program.normalises:
@@ -124,7 +132,9 @@ def probed_ranges(
         if each.scores is not None
     }
     if scores:
-        return _by_scores(scores, ranges)
+        probed = _by_scores(scores, ranges)
+        sure = all(usable[values].sure for values in scores)
+        return probed if sure else replace(probed, doubt=probed.doubt or _UNSURE)
     source = "usual ranges, since the model's outputs favour none"
     doubt = "the model does not tell the range of its inputs' values"
     likeliest = ranges[:_RANGES_BY_DEFAULT]
@@ -132,14 +142,16 @@ def probed_ranges(
 
 
 def _stated(
-    stated: tuple[ValueRange, ...], better: tuple[ValueRange, ...]
+    stated: tuple[ValueRange, ...], better: tuple[ValueRange, ...], condition: str
 ) -> ProbedRanges:
-    """Return the stated range, judged in those too that fit the model far better."""
+    """Return the stated range, judged in those too that under a condition fit far better."""
     source = "the request"
     if not better:
         return ProbedRanges(stated, source, stated)
     names = " or ".join(values.name for values in better)
-    doubt = f"the model fits values of {names} far better than the stated ones"
+    doubt = (
+        f"{condition}the model fits values of {names} far better than the stated ones"
+    )
     return ProbedRanges(stated, source, (*stated, *better), doubt)
 
 
@@ -159,7 +171,7 @@ def _better_ranges(
     [stated] = by_stated
     others = [values for values in trials.usual if values != stated]
     followed = _followed(others, tell)
-    pairs = [_probe_leniently(harness, values, trials) for values in followed]
+    pairs = [probe_leniently(harness, values, trials) for values in followed]
     by_usual = dict(pairs)
     usable = {values: each for values, each in by_usual.items() if each.failure is None}
     usable = {**by_stated, **usable}
@@ -188,13 +200,12 @@ def _by_statistics(
     Few images rule most ranges out. The others are tried on all of them.
     """
     rough = {
-        values: _mean_mismatch(harness, trials, values, _FEW_IMAGES)
-        for values in ranges
+        values: _mean_mismatch(harness, trials, values, FEW_IMAGES) for values in ranges
     }
     hopeless = _HOPELESS_MISMATCH * min(rough.values())
     hopeful = [values for values in ranges if rough[values] <= hopeless]
     mismatches = rough
-    if trials.count > max(_FEW_IMAGES, harness.batch):
+    if trials.count > max(FEW_IMAGES, harness.batch):
         mismatches = {
             values: _mean_mismatch(harness, trials, values, trials.count)
             for values in hopeful
@@ -251,7 +262,7 @@ def _followed(
         tell(done / len(ranges))
 
 
-def _probe_leniently(
+def probe_leniently(
     harness: Harness, values: ValueRange, trials: Trials
 ) -> tuple[ValueRange, Probe]:
     """Probe a range; where values beyond its limits make outputs infinite, a strict one."""
@@ -270,9 +281,10 @@ def probe(
     tables: list[Tensor] = []
     first: list[Tensor] | None = None
     differ = False
+    sure = True
     tried = 0
     two_batches = 2 * harness.batch
-    enough = max(_FEW_IMAGES, two_batches)
+    enough = max(FEW_IMAGES, two_batches)
     most = max(count, two_batches)
     for batch in _images(harness, generator, values, most):
         outputs = run(harness.program, batch)
@@ -283,6 +295,7 @@ def probe(
         table = class_scores(outputs, harness.batch)
         if table is not None:
             tables.append(table)
+            sure = sure and are_surely_classes(outputs, harness.batch)
         if first is None:
             first = numbers
         # Outputs without floating-point numbers are not compared.
@@ -295,7 +308,7 @@ def probe(
     if not differ:
         return Probe(failure=_CONSTANT)
     scores = torch.cat(tables) if tables else None
-    return Probe(scores=scores)
+    return Probe(scores, sure)
 
 
 def _floating(outputs: Sequence[Any]) -> list[Tensor]:
@@ -319,49 +332,21 @@ def least_mismatch(harness: Harness, trials: Trials) -> float:
     trials = replace(trials, generator=remembered(trials.generator))
     mismatches = []
     for values in trials.usual:
-        usable, probed = _probe_leniently(harness, values, trials)
+        usable, probed = probe_leniently(harness, values, trials)
         if probed.failure is None:
             mismatches.append(_mean_mismatch(harness, trials, usable, trials.count))
     return min(mismatches, default=math.inf)
-
-
-def doubt_of_samples(harness: Harness, batches: Sequence[Batch]) -> str | None:
-    """Return why samples may be unlike the inputs that the model was trained on; None if they fit.
-
-    They give the statistics that the model stores; or a classifier that stores none tells them
-    apart. Samples in a wrong range of values do neither. Of few samples that run together the
-    statistics tell nothing.
-    """
-    together = [len(batch[harness.image_names[0]]) for batch in batches]
-    if sum(together) < _FEW_IMAGES:
-        return None
-    if harness.program.normalises:
-        mismatch = _mismatch(harness, batches)
-        if min(together) < _FEW_IMAGES or mismatch <= _MOST_MISMATCH_OF_SAMPLES:
-            return None
-        return "the samples do not give the statistics that the model stores"
-    tables = [_scores(harness, batch) for batch in batches]
-    scores = [table for table in tables if table is not None]
-    if not scores or are_told_apart(torch.cat(scores)):
-        return None
-    return "the model hardly tells the samples apart"
-
-
-@torch.no_grad()
-def _scores(harness: Harness, batch: Batch) -> Tensor | None:
-    """Return the class scores of a batch; None of a model that is no classifier."""
-    return scores_of(run(harness.program, batch))
 
 
 def _mean_mismatch(
     harness: Harness, trials: Trials, values: ValueRange, count: int
 ) -> float:
     """Return the mismatch of images in a range."""
-    return _mismatch(harness, _images(harness, trials.generator, values, count))
+    return mismatch_of(harness, _images(harness, trials.generator, values, count))
 
 
 @torch.no_grad()
-def _mismatch(harness: Harness, batches: Sequence[Batch]) -> float:
+def mismatch_of(harness: Harness, batches: Sequence[Batch]) -> float:
     """Return the distance of images' statistics to the stored ones, the mean over all of these."""
     mismatches = [
         float(statistics_mismatch(harness.program, batch)) for batch in batches

@@ -3,7 +3,11 @@
 import pytest
 import torch
 
-from worker.engine.calibration.class_scores import class_scores, scores_of
+from worker.engine.calibration.class_scores import (
+    are_surely_classes,
+    class_scores,
+    scores_of,
+)
 
 LOGITS = torch.randn(8, 5, generator=torch.Generator().manual_seed(0))
 
@@ -50,3 +54,17 @@ def test_a_single_image_has_scores_too():
     torch.testing.assert_close(class_scores([LOGITS[:1]], 1), LOGITS[:1].log_softmax(1))
     assert class_scores([LOGITS[:1].reshape(1, 5, 1, 1)], 1).shape == (1, 5)
     assert class_scores([LOGITS.reshape(1, 8, 5)], 1) is None
+
+
+@pytest.mark.parametrize(
+    ("output", "are_sure"),
+    [
+        (LOGITS, False),
+        (LOGITS.softmax(1), True),
+        (LOGITS.softmax(1)[:, :, None, None], True),
+        (LOGITS.sigmoid(), False),
+        (LOGITS.repeat(1, 2), True),
+    ],
+)
+def test_probabilities_or_many_scores_are_surely_of_classes(output, are_sure):
+    assert are_surely_classes([output], 8) == are_sure

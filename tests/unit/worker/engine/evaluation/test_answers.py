@@ -41,3 +41,12 @@ def test_eight_in_ten_samplings_of_a_true_loss_lie_within_their_band():
 def test_no_more_than_all_right_answers_can_be_lost():
     loss = Answers(10, right=1, lost=0, gained=0).loss
     assert (loss.expected, loss.low, loss.high) == (0, 0, 1)
+
+
+def test_the_standard_error_is_that_of_answers_that_change_by_chance():
+    """Against the deviation of many draws."""
+    rng = np.random.default_rng(0)
+    draws = rng.multinomial(400, [0.03, 0.02, 0.95], 20_000)
+    deviation = ((draws[:, 0] - draws[:, 1]) / 400).std()
+    expected = Answers(400, 300, lost=12, gained=8).standard_error
+    assert expected == pytest.approx(deviation, rel=0.05)

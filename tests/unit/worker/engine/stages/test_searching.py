@@ -53,6 +53,8 @@ def test_the_artifact_is_the_cheapest_one_that_keeps_the_loss_of_the_metric(
     assert report.evaluation.loss <= 0.1 + 1e-9
     assert kept[budget].figure == report.evaluation.after
     assert kept[budget].keep == report.keep
+    measured = f"measured on {report.evaluation.count} samples, with a standard error"
+    assert measured in report.budget["note"]
     plain, plain_report, _ = promised(tmp_path / "plain", name, flops_budget=budget)
     assert output.read_bytes() == plain.read_bytes()
     assert report.before.macs == plain_report.before.macs

@@ -2,10 +2,9 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-from digits import MODELS, split
+from digits import MODELS
 from support.engine.calibrations import (
     RNG,
     SMALL,
@@ -24,7 +23,6 @@ from worker.engine.calibration.inputs import probing
 from worker.engine.calibration.inputs.dead_leaves import dead_leaves
 from worker.engine.calibration.inputs.generators import softened
 from worker.engine.calibration.inputs.ranges import known_ranges
-from worker.engine.calibration.inputs.real_samples import real_batches
 from worker.engine.calibration.run_size import build_harness
 from worker.engine.calibration.statistics.covariance import MomentRecorder
 from worker.engine.formats import open_model
@@ -133,18 +131,33 @@ def test_a_stated_range_is_doubted_where_others_fit_the_model_far_better(
         assert "fits values of 0 to 1" in probed.doubt
 
 
-@pytest.mark.parametrize("name", ["plain.onnx", "batchnorm_bn.onnx"])
-@pytest.mark.parametrize(("scale", "fits"), [(1, True), (255, False), (1 / 255, False)])
-def test_samples_in_another_range_than_the_model_was_trained_on_are_doubted(
-    name, scale, fits
-):
-    _, (images, _) = split()
-    model = open_model("onnx", MODELS / name)
-    harness = build_harness(model.program(), model.inputs, model.bind(None), SMALL)
-    [image] = harness.images
-    batches = real_batches(harness, {image.name: images[:12] * np.float32(scale)}, 64)
-    doubt = probing.doubt_of_samples(harness, batches)
-    assert (doubt is None) == fits
+def scaled(x):
+    """Return scores by which images are told apart."""
+    return 30 * x
+
+
+@pytest.mark.parametrize(
+    ("last", "is_sure"),
+    [
+        (scaled, False),
+        (lambda x: torch.softmax(scaled(x), 1), True),
+        (lambda x: torch.cat([scaled(x)] * 3, 1), True),
+    ],
+    ids=["four numbers", "four probabilities", "twelve numbers"],
+)
+@pytest.mark.parametrize("stated", [None, InputValues((0.0, 0.001), None, None)])
+def test_few_numbers_without_a_softmax_may_be_no_class_scores(last, is_sure, stated):
+    """As the place of a thing, which images of far too large values tell apart best."""
+    program = chained(("a", A), torch.relu, pooled, last)
+    spec = TensorSpec("v0", "float32", ("batch", 3, 16, 16))
+    harness = build_harness(program, [spec], {"v0": (1, 3, 16, 16)}, SMALL)
+    trials = probing.Trials(dead_leaves, known_ranges(3), 16)
+    doubt = probing.probed_ranges(harness, stated, trials).doubt
+    if stated is None:
+        assert doubt == (None if is_sure else probing._UNSURE)
+    else:
+        assert "far better than the stated ones" in doubt
+        assert ("if its outputs are class scores" in doubt) != is_sure
 
 
 def test_a_stated_mean_that_does_not_fit_the_channels_is_refused():

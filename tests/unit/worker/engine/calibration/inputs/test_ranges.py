@@ -7,6 +7,7 @@ import torch
 from convpress.calibration import InputValues
 from convpress.refusal import Code, Refusal
 from worker.engine.calibration.inputs.ranges import (
+    are_told_apart,
     known_ranges,
     ranges_by_scores,
     stated_range,
@@ -75,6 +76,15 @@ def test_the_range_is_one_in_which_images_differ_but_not_beyond_what_training_gi
     assert ranges_by_scores(
         {flat: scores(0.01), apart: scores(5), beyond: scores(200)}
     ) == (apart,)
+
+
+def test_samples_with_certain_scores_are_told_apart_and_those_in_a_far_too_large_range_not():
+    assert [are_told_apart(scores(scale)) for scale in (0.01, 5, 25, 255 * 5)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
 
 
 def test_ranges_that_serve_alike_are_all_covered():
