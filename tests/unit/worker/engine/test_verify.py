@@ -137,7 +137,7 @@ def test_the_spread_error_is_relative_to_what_tells_samples_apart():
     assert measured.relative_error < 0.02 * measured.spread_error
 
 
-def test_the_spread_error_is_that_of_the_worst_output():
+def test_the_errors_are_those_of_the_worst_output():
     """A box in pixels does not hide the error of its score."""
     rng = np.random.default_rng(0)
     box, score = 100 * rng.standard_normal((9, 4)), rng.standard_normal((9, 1))
@@ -147,7 +147,7 @@ def test_the_spread_error_is_that_of_the_worst_output():
     alone = compare([{"score": score}], [{"score": 1.5 * score}])
     measured = compare([original], [other])
     assert measured.spread_error == pytest.approx(alone.spread_error)
-    assert measured.relative_error == pytest.approx(0.01, rel=0.1)
+    assert measured.relative_error == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("samples", [np.eye(7), np.full((9, 3), 1e6 / 3)])
