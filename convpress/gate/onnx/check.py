@@ -143,7 +143,7 @@ class _Checker:
         whole = self._wire.whole()
         for field in self._wire.messages(whole, "the model", once=(_MODEL_GRAPH,)):
             if field.number == _MODEL_GRAPH:
-                self._graph(field, main, "graph", 1)
+                self._graph(field, main, "the graph", 1)
             elif field.number == _MODEL_TRAINING:
                 # Its graphs count as part of the main one: their calls are bounded with it.
                 self._training(field, main)
@@ -182,7 +182,7 @@ class _Checker:
             overload=texts.get(_FUNCTION_OVERLOAD, b""),
         )
         # The name may follow the nodes, and refusals of these show it.
-        where = f"function {shown(name.name)}"
+        where = f"the function {shown(name.name)}"
         require_order([self._node(node, body, where, 1) for node in nodes], where)
         return name, body
 

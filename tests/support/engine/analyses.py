@@ -25,7 +25,9 @@ def analysed(*candidates, paths=()):
         "a", "Conv", (8, 4, 3, 3), 1000, GEOMETRY, (Call(1, (8, 8)),), None, 4, paths
     )
     each = SiteCandidates(site, (ORIGINAL, *candidates), None)
-    return Analysis((each,), {"a": 0.5}, Uncalibrated("the request turns it off"))
+    return Analysis(
+        (each,), {"a": 0.5}, Uncalibrated("the request asks for no calibration")
+    )
 
 
 def timed(*candidates, paths=()):

@@ -50,7 +50,7 @@ REPORT = {
     "uncounted": {"Relu": 3},
     "predicted_error": 0.0001,
     "frontier": [{"macs": 40, "keep": 0.4, "predicted_error": 0.0001}],
-    "calibration": {"kind": "none", "reason": "the request turns it off"},
+    "calibration": {"kind": "none", "reason": "the request asks for no calibration"},
     "timing": TIMING,
     "verification": {
         "inputs": "standard normal",

@@ -28,7 +28,7 @@ from worker.engine.selection.candidates import SiteCandidates
 if TYPE_CHECKING:
     from worker.engine.calibration.calibrate import Calibration
 
-NOT_ASKED_FOR = "the request turns it off"
+NOT_ASKED_FOR = "the request asks for no calibration"
 _WIDEST_PATCH = 4608
 """512 channels of 3 x 3, whose covariance takes 170 MB, growing with the square of a patch.
 

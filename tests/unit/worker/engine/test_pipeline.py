@@ -34,7 +34,7 @@ EVERY = [
     pytest.param(name, marks=[pytest.mark.slow] * (name not in EACH_ONCE))
     for name in FILES
 ]
-NOT_ASKED_FOR = "the request turns it off"
+NOT_ASKED_FOR = "the request asks for no calibration"
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -77,7 +77,7 @@ def test_a_calibration_has_the_members_that_apply(weights, choice, expected):
 
 def test_without_a_calibration_there_is_a_reason():
     members = measurements.calibration(analysed(), None)
-    assert members == {"kind": "none", "reason": "the request turns it off"}
+    assert members == {"kind": "none", "reason": "the request asks for no calibration"}
 
 
 def comparison(error):

@@ -75,7 +75,7 @@ def test_inputs_are_spread_over_all_batches():
 
 def test_without_inputs_int8_is_refused_and_auto_does_without():
     assert plan_int8(request(precision="auto"), opened(1), analysed()) is None
-    with pytest.raises(Refusal, match="the request turns it off") as refused:
+    with pytest.raises(Refusal, match="the request asks for no calibration") as refused:
         plan_int8(request(), opened(1), analysed())
     assert refused.value.code == Code.PRECISION_INVALID
 

@@ -13,7 +13,7 @@ from convpress.shapes import parse_input_shape
 from worker.engine.formats import open_model
 from worker.sandbox.account_parser import read
 
-NOT_ASKED_FOR = "the request turns it off"
+NOT_ASKED_FOR = "the request asks for no calibration"
 TOP_FIELDS = {
     "account_complete",
     "unaccounted",
