@@ -52,7 +52,8 @@ class Allowance:
 
     def distilled_images(self, steps: int) -> int:
         """Return the number of images that can be distilled by `steps`."""
-        return self._images(_RUNS_PER_STEP * max(steps, 1) * self.sample_macs)
+        affordable = self._images(_RUNS_PER_STEP * max(steps, 1) * self.sample_macs)
+        return min(affordable, self.effort.most_distilled)
 
     def distilling_runs(self, work: int, steps: int) -> float:
         """Return the runs of the model for each image that is distilled by `steps`.

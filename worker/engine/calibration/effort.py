@@ -43,6 +43,9 @@ class Effort:
     most_images: int = 384
     """Images to fit on. More gave no better models at any budget tried."""
 
+    most_distilled: int = 384
+    """Images to fit on that are distilled."""
+
     images_of_small: int = 192
     """The same for models of little work, which a job should not take many times as long as."""
 
@@ -140,6 +143,15 @@ class Effort:
 DEFAULT_EFFORT = Effort()
 
 RANGES_EFFORT = Effort(
-    most_images=64, held_out_steps=0, steps_by_statistics=0, steps_by_classes=0
+    most_images=128,
+    most_distilled=64,
+    images_beside_distilled=128,
+    held_out_steps=0,
+    steps_by_statistics=0,
+    fewest_steps=80,
 )
-"""The effort to measure the ranges of activations alone: some plain images show them."""
+"""The effort to measure the ranges of activations alone: some images show them.
+
+Half of them are plain, and half distilled by classes where the model is small: real images excite
+the layers behind the first ones more than plain ones do.
+"""

@@ -25,7 +25,7 @@ from worker.engine.selection.unreachable import least_reaching
 if TYPE_CHECKING:  # it needs torch
     from worker.engine.calibration.replay import Batch
 
-_MOST_FITTING = 64
+_MOST_FITTING = 128
 _MOST_HELD_OUT = 8
 _RANGES_WORK = 300_000_000_000
 """The most multiply-accumulates of the runs that measure ranges; one is made in any case."""
@@ -64,6 +64,22 @@ def analysis_for_ranges(
         request, opened, progress, RANGES_EFFORT, with_moments=False
     )
     return replace(unchanged, calibration=statistics)
+
+
+def with_inputs_for_ranges(
+    request: Request, opened: OpenedModel, progress: Progress, analysis: Analysis
+) -> Analysis:
+    """Return an analysis of a factored model with the inputs that int8 alone measures ranges on.
+
+    The layers are fitted to distilled images alone: plain ones beside them show more of the ranges.
+    """
+    statistics = analysis.calibration
+    if isinstance(statistics, Uncalibrated) or request.samples is not None:
+        return analysis
+    own = measure_statistics(
+        request, opened, progress, RANGES_EFFORT, with_moments=False
+    )
+    return replace(analysis, calibration=own)
 
 
 def plan_int8(

@@ -51,6 +51,7 @@ from worker.engine.stages.int8_plan import (
     floats_of,
     int8_writer,
     plan_int8,
+    with_inputs_for_ranges,
     write_without_content,
 )
 
@@ -116,7 +117,10 @@ def plan(request: Request, opened: OpenedModel, progress: Progress) -> Plan:
         progress.weigh(BY_WEIGHTS)
     int8, note = None, None
     if request.precision != FLOAT and not unchanged:
-        int8 = plan_int8(request, opened, analysis)
+        measured = analysis
+        if not is_whole:
+            measured = with_inputs_for_ranges(request, opened, progress, analysis)
+        int8 = plan_int8(request, opened, measured)
     if unchanged:
         # the floats of a quantised model would not fit what its file does
         choice = analysis.originals

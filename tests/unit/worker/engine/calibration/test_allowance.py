@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from worker.engine.calibration.allowance import Allowance
-from worker.engine.calibration.effort import Effort
+from worker.engine.calibration.effort import RANGES_EFFORT, Effort
 
 SHAPE = (1, 3, 16, 16)
 
@@ -52,6 +52,14 @@ def test_plain_images_join_distilled_ones_unless_the_model_stores_statistics():
     assert Allowance(harness(), 10**3, effort).plain_images(500) == 0
     normalising = harness(normalises=True)
     assert Allowance(normalising, 10**3, effort).plain_images(128) == 0
+
+
+def test_ranges_are_measured_on_as_many_distilled_images_as_plain_ones():
+    small = Allowance(harness(), 10**3, RANGES_EFFORT)
+    assert small.affordable_steps
+    assert small.distilled_images(5) == small.plain_images(64) == 64
+    # a job in int8 alone takes seconds
+    assert not Allowance(harness(), 10**9, RANGES_EFFORT).affordable_steps
 
 
 def test_steps_are_those_of_the_effort_where_affordable_and_none_where_too_few():

@@ -17,6 +17,7 @@ from support.engine.analyses import (
 
 from convpress.budgets import FLOPS, LATENCY
 from convpress.refusal import Code, Refusal
+from worker.engine.calibration.effort import RANGES_EFFORT
 from worker.engine.decompose.forms.spatial import spatial
 from worker.engine.formats.adapter import Int8Losses, Int8Writer
 from worker.engine.model import CostProfile, TensorSpec
@@ -28,6 +29,7 @@ from worker.engine.stages.int8_plan import (
     floats_of,
     int8_writer,
     plan_int8,
+    with_inputs_for_ranges,
 )
 
 SPEC = TensorSpec("x", "float32", (1, 2))
@@ -58,7 +60,7 @@ def measured(number=30):
 @pytest.mark.parametrize(
     ("macs", "fitting", "held_out"),
     # a model of little work runs on all that is wanted, and one of much on the least
-    [(10**3, 60, 6), (10**11, 3, 6), (10**12, 1, 3)],
+    [(10**3, 120, 6), (10**11, 3, 6), (10**12, 1, 3)],
 )
 def test_costly_models_run_less_often(macs, fitting, held_out):
     plan = plan_int8(request(), opened(macs), measured())
@@ -71,6 +73,30 @@ def test_inputs_are_spread_over_all_batches():
     plan = plan_int8(request(), opened(10**10), measured())
     first = [float(each["x"][0, 0]) for each in plan.inputs.fitting]
     assert (first[0], first[-1]) == (0, 29)
+
+
+@pytest.mark.parametrize(("samples", "is_own"), [(None, True), ("real.npz", False)])
+def test_a_factored_model_has_the_ranges_of_int8_alone_but_for_samples(
+    monkeypatch, samples, is_own
+):
+    own = SimpleNamespace()
+
+    def measure(request, opened, progress, effort, *, with_moments):
+        assert effort is RANGES_EFFORT
+        assert not with_moments
+        return own
+
+    monkeypatch.setattr(int8_plan, "measure_statistics", measure)
+    asked = replace(request(), samples=samples)
+    fitted = measured()
+    analysis = with_inputs_for_ranges(asked, opened(1), None, fitted)
+    assert (analysis.calibration is own) == is_own
+    assert analysis.candidates == fitted.candidates
+
+
+def test_without_a_calibration_there_are_no_inputs_for_ranges():
+    analysis = analysed()
+    assert with_inputs_for_ranges(request(), opened(1), None, analysis) is analysis
 
 
 def test_without_inputs_int8_is_refused_and_auto_does_without():

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 from support.onnx.text import written
 
 from convpress import report as records
@@ -311,3 +312,37 @@ def test_auto_loses_no_more_than_float_at_a_model_in_float16(tmp_path):
         assert report.after.bytes <= 0.6 * report.before.bytes
         errors[precision] = report.predicted_error
     assert errors["auto"] <= errors["float"]
+
+
+DENSE = """g (float[1, 64] x) => (float[1, 5] y)
+<float[64, 64] w, float[64] b, float[64, 5] v> {
+    a = Gemm(x, w, b)
+    c = Relu(a)
+    y = Gemm(c, v) }"""
+
+
+def test_without_samples_auto_has_the_ranges_of_int8_alone(tmp_path):
+    scales = []
+    for precision, budgets in (("int8", {}), ("auto", {"bytes_budget": "0.6"})):
+        request = Request(
+            str(written(tmp_path, DENSE)),
+            "onnx",
+            str(tmp_path / "out.onnx"),
+            str(tmp_path / "report.json"),
+            budgets,
+            precision=precision,
+            input_range="-1,1",
+        )
+        compress(request, lambda *_: None)
+        tensors = onnx.load(tmp_path / "out.onnx").graph.initializer
+        own = [numpy_helper.to_array(each) for each in tensors]
+        # weights have a scale for each output
+        scales.append(
+            [
+                float(each)
+                for each in own
+                if each.shape == () and each.dtype == np.float32
+            ]
+        )
+    assert len(scales[0]) == 2
+    assert scales[0] == scales[1]
