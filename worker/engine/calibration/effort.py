@@ -136,10 +136,23 @@ class Effort:
     relu_fits: int = 3
     """Fits before a ReLU, each with targets from the one before."""
 
+    # How far the measuring is
+
+    trials_share: float = 0.1
+    """The share of the measuring that finding the value range takes, before the rest is weighed."""
+
+    judging_share: float = 0.1
+    """The share of the rest that making the images to judge by takes: of large ones, most of it."""
+
 
 DEFAULT_EFFORT = Effort()
 
 RANGES_EFFORT = Effort(
-    most_images=64, held_out_steps=0, steps_by_statistics=0, steps_by_classes=0
+    most_images=64,
+    held_out_steps=0,
+    steps_by_statistics=0,
+    steps_by_classes=0,
+    trials_share=0.3,
+    judging_share=0.7,
 )
 """The effort to measure the ranges of activations alone: some plain images show them."""
