@@ -49,12 +49,8 @@ _HELD_OUT_SEED = 1
 _QUIET_SEED = 5
 # The refit is chosen by fewer samples than these no better than by synthetic images.
 _FEWEST_TO_CHOOSE_BY = 4
-# Of the measuring, before the rest of it is weighed.
-_SHARE_OF_TRIALS = 0.1
 # Moments cost about four runs of the model on the images that they are measured on.
 _RUNS_OF_MOMENTS = 4.0
-# Of the rest, for making the images to judge by: most of it where images are large.
-_SHARE_OF_JUDGING = 0.1
 # Unmeasured sites that a note names.
 _MOST_NAMED = 8
 
@@ -184,7 +180,7 @@ def _calibrate(
         limits,
         trials,
         check=samples is None,
-        tell=lambda share: tell(_SHARE_OF_TRIALS * share),
+        tell=lambda share: tell(allowance.effort.trials_share * share),
     )
     if samples is None and _are_quiet(harness, kinds, probed.ranges):
         kinds = showing_objects(harness, kinds)
@@ -243,9 +239,10 @@ def _learn(
     runs = allowance.distilling_runs(work, steps)
     weigh(runs + _RUNS_OF_MOMENTS)
     share_of_distilling = runs / (runs + _RUNS_OF_MOMENTS)
+    judging_share = allowance.effort.judging_share
 
     def tell_later(share: float) -> None:
-        tell(_SHARE_OF_JUDGING + (1 - _SHARE_OF_JUDGING) * share)
+        tell(judging_share + (1 - judging_share) * share)
 
     distiller = Distiller(harness, work, share_of_distilling, tell_later)
 

@@ -139,6 +139,14 @@ class Effort:
     relu_fits: int = 3
     """Fits before a ReLU, each with targets from the one before."""
 
+    # How far the measuring is
+
+    trials_share: float = 0.1
+    """The share of the measuring that finding the value range takes, before the rest is weighed."""
+
+    judging_share: float = 0.1
+    """The share of the rest that making the images to judge by takes: of large ones, most of it."""
+
 
 DEFAULT_EFFORT = Effort()
 
@@ -149,6 +157,8 @@ RANGES_EFFORT = Effort(
     held_out_steps=0,
     steps_by_statistics=0,
     fewest_steps=80,
+    trials_share=0.3,
+    judging_share=0.7,
 )
 """The effort to measure the ranges of activations alone: some images show them.
 

@@ -62,6 +62,15 @@ def test_distilling_tells_how_far_it_is():
     assert shares[5:] == pytest.approx([0.1 + 0.9 * share for share in distilled])
 
 
+def test_the_effort_says_how_much_of_the_measuring_the_trials_and_the_judging_take():
+    effort = replace(SMALL, trials_share=0.3, judging_share=0.7, most_images=8)
+    _, shares = telling(("a", A), torch.relu, effort=effort)
+    assert shares[:5] == pytest.approx([0.06, 0.12, 0.18, 0.24, 0.3])
+    assert shares[5] == pytest.approx(0.7)
+    assert shares[6:] == sorted(shares[6:])
+    assert shares[-1] <= 1
+
+
 def test_where_distilling_would_take_too_long_the_twin_serves():
     calibration = of(("a", A), norm(RNG(2), 4), torch.relu, pooled, macs=10**10)
     report = calibration.report_members
