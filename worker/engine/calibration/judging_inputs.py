@@ -20,6 +20,8 @@ MakeBatches = Callable[[Sequence[ValueRange], int, int], list[Batch]]
 """Returns at least `count` images in these ranges, from a seed."""
 
 _SEED = 2
+# The errors of fewer are no measure: nor is their spread from sample to sample.
+_FEWEST_HELD_OUT = 8
 # Between the seeds of two ranges, so that they get different images.
 _SEED_STEP = 100
 
@@ -62,6 +64,11 @@ def judging_by_samples(fitting: FittingImages, doubt: str | None) -> JudgingInpu
     `doubt` says why the samples may be unlike real inputs.
     """
     doubts = [] if doubt is None else [doubt]
+    count = fitting.report_members["held_out_samples"]
+    if 0 < count < _FEWEST_HELD_OUT:
+        doubts.append(
+            f"{_FEWEST_HELD_OUT} held-out samples or more show errors well, and there are {count}"
+        )
     if fitting.held_out:
         return JudgingInputs(
             "held-out samples", {"samples": tuple(fitting.held_out)}, tuple(doubts)

@@ -1,11 +1,15 @@
 """The inputs to judge an artifact by: of the model's own shapes, and such that outputs speak."""
 
 import numpy as np
+import pytest
 import torch
 from support.engine.calibrations import RNG, A, of, pooled
 from support.engine.programs import layer
 
 from convpress.calibration import InputValues
+from worker.engine.calibration.fitting_images import FittingImages
+from worker.engine.calibration.judging_inputs import judging_by_samples
+from worker.engine.calibration.statistics.covariance import MeasuredMoments
 from worker.engine.model import TensorSpec
 
 
@@ -57,3 +61,12 @@ def test_of_one_channel_nothing_tells_whether_they_are_pictures_unless_pictures_
         ("a", grey), torch.relu, ("b", back), shape=(1, 1, 32, 40), stated=stated
     )
     assert not denoiser.judging.doubts
+
+
+@pytest.mark.parametrize(("count", "doubted"), [(0, "fitted"), (7, "7"), (8, None)])
+def test_few_held_out_samples_are_a_doubt(count, doubted):
+    held_out = [{"v0": torch.zeros(1)}] * count
+    members = {"held_out_samples": count}
+    fitting = FittingImages([], MeasuredMoments({}, {}), members, held_out)
+    doubts = judging_by_samples(fitting, None).doubts
+    assert [doubted in doubt for doubt in doubts] == [True] * (doubted is not None)
