@@ -25,7 +25,8 @@ from worker.engine.selection.unreachable import least_reaching
 if TYPE_CHECKING:  # it needs torch
     from worker.engine.calibration.replay import Batch
 
-_MOST_FITTING = 128
+_MOST_FITTING = 64
+"""Inputs of one kind: more of them widen the ranges, and no longer show more of real inputs."""
 _MOST_HELD_OUT = 8
 _RANGES_WORK = 300_000_000_000
 """The most multiply-accumulates of the runs that measure ranges; one is made in any case."""
@@ -103,7 +104,10 @@ def plan_int8(
             got=request.precision,
         )
     macs = max(opened.profile.macs, 1)
-    runs = _clamped(_RANGES_WORK // macs, _MOST_FITTING)
+    is_distilled = statistics.report_members["kind"] == "distilled"
+    # there are plain ones beside the distilled ones
+    most = 2 * _MOST_FITTING if is_distilled else _MOST_FITTING
+    runs = _clamped(_RANGES_WORK // macs, most)
     fitting = _from_each(statistics.batches, opened, runs)
     affordable = _TRIALS_WORK // (macs * max(1, len(opened.profile.sites)))
     trials = _clamped(max(affordable, _FEWEST_TRIALS), _MOST_HELD_OUT)

@@ -52,8 +52,10 @@ def batches(number):
     return [{"x": torch.full((4, 2), float(at))} for at in range(number)]
 
 
-def measured(number=30):
-    statistics = SimpleNamespace(batches=batches(number), held_out=batches(3))
+def measured(number=30, kind="distilled"):
+    statistics = SimpleNamespace(
+        batches=batches(number), held_out=batches(3), report_members={"kind": kind}
+    )
     return replace(analysed(), calibration=statistics)
 
 
@@ -67,6 +69,11 @@ def test_costly_models_run_less_often(macs, fitting, held_out):
     assert len(plan.inputs.fitting) == fitting
     assert len(plan.inputs.held_out) == held_out
     assert plan.float_sites == frozenset()
+
+
+def test_inputs_of_one_kind_are_half_as_many():
+    plan = plan_int8(request(), opened(10**3), measured(kind="synthetic"))
+    assert len(plan.inputs.fitting) == 60
 
 
 def test_inputs_are_spread_over_all_batches():
