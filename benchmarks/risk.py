@@ -4,7 +4,8 @@
         [--keeps KEEP ...] [--images N] [--torchscript] [--output docs]
 
 ZOO is as in `accuracy.py`. A case is a way to calibrate: as the product does without data, on few
-synthetic images, on real images, on few real images, or in a wrong range of values. A way is what
+synthetic images, on real images, on few real images, in a wrong range of values, or on samples of
+another kind. A way is what
 becomes of the analysis: the product's layers, those without a refit, or those of ranks that are
 chosen without the weights of the sites. All budgets and ways of a case share its analysis.
 
@@ -194,10 +195,12 @@ def few_synthetic(_zoo: ModuleType, _network: str, model: Case) -> Analysis:
         return model.analyse()
 
 
-def wrong_range(zoo: ModuleType, network: str, model: Case) -> Analysis:
+def wrong_range(
+    zoo: ModuleType, network: str, model: Case, factor: float = 1 / 8
+) -> Analysis:
     """Calibrate in a range that is an eighth of the right one, as a wrong setting would."""
     [images, _] = zoo.inputs(network)
-    low, high = float(images.min()) / 8, float(images.max()) / 8
+    low, high = factor * float(images.min()), factor * float(images.max())
     return model.analyse(input_range=f"{low},{high}")
 
 
@@ -211,6 +214,16 @@ def few_real_images(zoo: ModuleType, network: str, model: Case) -> Analysis:
     return on_images(model, zoo.calibration(network)[:FEW_IMAGES])
 
 
+def plain_colours(zoo: ModuleType, network: str, model: Case) -> Analysis:
+    """Calibrate on real images that have lost all but their mean colour, as a wrong file would."""
+    images = zoo.calibration(network)
+    positions = tuple(range(2, images.ndim))
+    colours = images.mean(positions, keepdims=True)
+    return on_images(
+        model, np.ascontiguousarray(np.broadcast_to(colours, images.shape))
+    )
+
+
 def on_images(model: Case, images: np.ndarray) -> Analysis:
     """Calibrate on these images as samples."""
     with tempfile.NamedTemporaryFile(suffix=".npz") as file:
@@ -222,8 +235,10 @@ CASES: Mapping[str, Calibrate] = {
     "synthetic": synthetic,
     "few synthetic": few_synthetic,
     "wrong range": wrong_range,
+    "far range": partial(wrong_range, factor=255),
     "real images": real_images,
     "few real images": few_real_images,
+    "plain colours": plain_colours,
 }
 
 

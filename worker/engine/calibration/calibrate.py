@@ -258,9 +258,8 @@ def _learn(
         fitting = real(allowance, samples, convolutions)
         if fitting.report_members["held_out_samples"] >= _FEWEST_TO_CHOOSE_BY:
             held_out = fitting.held_out
-        [values] = probed.ranges
         trials = Trials(kinds.probing, kinds.ranges, allowance.probe_images)
-        doubt = doubt_of_samples(harness, fitting.batches, values, trials)
+        doubt = doubt_of_samples(harness, fitting.batches, trials)
         judging = judging_by_samples(fitting, doubt).checked(harness.program)
     else:
         judging = judging_by_generated(

@@ -153,7 +153,7 @@ def tells_apart(scores: Mapping[ValueRange, Tensor]) -> bool:
     >>> tells_apart({values: certain}), tells_apart({values: torch.zeros(4, 4).log_softmax(1)})
     (True, False)
     """
-    return max(_information(scores).values()) >= _LEAST_INFORMATION
+    return max(information_by_range(scores).values()) >= _LEAST_INFORMATION
 
 
 def are_told_apart(scores: Tensor) -> bool:
@@ -169,12 +169,14 @@ def _within_share(
     scores: Mapping[ValueRange, Tensor], share: float
 ) -> tuple[ValueRange, ...]:
     """Return the ranges with at least this share of the highest mutual information."""
-    information = _information(scores)
+    information = information_by_range(scores)
     least = share * max(information.values())
     return tuple(known for known, amount in information.items() if amount >= least)
 
 
-def _information(scores: Mapping[ValueRange, Tensor]) -> dict[ValueRange, float]:
+def information_by_range(
+    scores: Mapping[ValueRange, Tensor],
+) -> dict[ValueRange, float]:
     """Return the mutual information between image and class in every range of plausible scores."""
     plausible = {
         known: table

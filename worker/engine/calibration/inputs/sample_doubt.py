@@ -15,8 +15,8 @@ from worker.engine.calibration.inputs.probing import (
     probe_leniently,
 )
 from worker.engine.calibration.inputs.ranges import (
-    ValueRange,
     are_told_apart,
+    information_by_range,
     mutual_information,
 )
 from worker.engine.calibration.replay import Batch
@@ -25,20 +25,20 @@ from worker.engine.program import run
 # The mean over a model's normalisations: real samples are an order of magnitude below, and black
 # images above.
 _MOST_MISMATCH = 0.4
-# Of the information on synthetic images in the samples' range: real samples have nearly half or
-# more, plain colours and noise less than a third.
+# Of the information on synthetic images in the usual range where it is highest: real samples have
+# three quarters or more, plain colours and noise less than a third.
 _LEAST_SHARE = 0.35
 
 
 def doubt_of_samples(
-    harness: Harness, batches: Sequence[Batch], values: ValueRange, trials: Trials
+    harness: Harness, batches: Sequence[Batch], trials: Trials
 ) -> str | None:
     """Return why samples may be unlike the inputs that the model was trained on; None if they fit.
 
     They give the statistics that the model stores; or a classifier that stores none tells them
-    apart, and not far less than synthetic images within their limits, which are the range `values`.
-    Samples in a wrong range do neither, and those of another kind mostly neither. Of few samples
-    that run together the statistics tell nothing.
+    apart, and not far less than synthetic images in the usual range that suits it best. Samples in
+    a wrong range do neither, and those of another kind mostly neither. Of few samples that run
+    together the statistics tell nothing.
     """
     together = [len(batch[harness.image_names[0]]) for batch in batches]
     if sum(together) < FEW_IMAGES:
@@ -55,11 +55,12 @@ def doubt_of_samples(
     joined = torch.cat(scores)
     if not are_told_apart(joined):
         return f"{IF_CLASSES}the model hardly tells the samples apart"
-    _, probed = probe_leniently(harness, values, trials)
-    if probed.scores is None:
-        return None
-    least = _LEAST_SHARE * mutual_information(probed.scores)
-    if mutual_information(joined) >= least:
+    pairs = [probe_leniently(harness, values, trials) for values in trials.usual]
+    synthetic = {
+        values: probed.scores for values, probed in pairs if probed.scores is not None
+    }
+    most = max(information_by_range(synthetic).values(), default=0.0)
+    if mutual_information(joined) >= _LEAST_SHARE * most:
         return None
     return f"{IF_CLASSES}the model tells synthetic images far better apart than the samples"
 

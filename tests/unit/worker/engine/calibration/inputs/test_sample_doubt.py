@@ -7,8 +7,8 @@ from support.engine.calibrations import SMALL
 
 from worker.engine.calibration.inputs.dead_leaves import dead_leaves
 from worker.engine.calibration.inputs.probing import Trials
-from worker.engine.calibration.inputs.ranges import known_ranges, stated_range
-from worker.engine.calibration.inputs.real_samples import real_batches, value_limits
+from worker.engine.calibration.inputs.ranges import known_ranges
+from worker.engine.calibration.inputs.real_samples import real_batches
 from worker.engine.calibration.inputs.sample_doubt import doubt_of_samples
 from worker.engine.calibration.run_size import build_harness
 from worker.engine.formats import open_model
@@ -22,9 +22,8 @@ def doubt_of(name, images):
     harness = build_harness(model.program(), model.inputs, model.bind(None), SMALL)
     [image] = harness.images
     batches = real_batches(harness, {image.name: images}, 64)
-    limits = value_limits(images)
     trials = Trials(dead_leaves, known_ranges(1), 16)
-    return doubt_of_samples(harness, batches, stated_range(limits, 1), trials)
+    return doubt_of_samples(harness, batches, trials)
 
 
 def digits():
