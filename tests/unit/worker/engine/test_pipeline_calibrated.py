@@ -266,9 +266,9 @@ def test_while_layers_are_refitted_no_moments_are_held(
     seen = []
     left = []
 
-    def factored(model, analysis, chosen):
+    def factored(model, analysis, *arguments):
         seen.extend(map(weakref.ref, analysis.calibration.moments.by_site.values()))
-        return factor(model, analysis, chosen)
+        return factor(model, analysis, *arguments)
 
     def watched(*arguments):
         left.extend(moments() for moments in seen)
