@@ -1,8 +1,18 @@
-"""Models are timed briefly: tests that are about times move the clocks by hand."""
+"""Tests of the engine compute on one thread, as jobs do, and time models briefly.
+
+Tests that are about times move the clocks by hand.
+"""
 
 import pytest
+import torch
 
 from worker.engine import timing
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Compute on one thread, as the process of a job does from its start."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

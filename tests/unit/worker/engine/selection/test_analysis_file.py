@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from digits import MODELS
 from safetensors import safe_open
 from safetensors.numpy import save_file
@@ -19,12 +18,6 @@ from worker.engine.selection import analysis_file
 from worker.sandbox.account_parser import read
 
 SHAPE = "1x1x16x16"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    # as in the process of a job; else the first job here computes on more until it loads a model
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
