@@ -71,7 +71,8 @@ def with_inputs_for_ranges(
 ) -> Analysis:
     """Return an analysis of a factored model with the inputs that int8 alone measures ranges on.
 
-    The layers are fitted to distilled images alone: plain ones beside them show more of the ranges.
+    Layers are fitted to distilled images where enough of them are affordable: plain ones beside
+    them show more of the ranges.
     """
     statistics = analysis.calibration
     if isinstance(statistics, Uncalibrated) or request.samples is not None:
