@@ -36,9 +36,8 @@ def main() -> None:
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(arguments.rounds):
-            one, two = (
-                measuring(arguments.model, threads, Path(folder)) for threads in (1, 2)
-            )
+            one = measuring(arguments.model, 1, Path(folder))
+            two = measuring(arguments.model, 2, Path(folder))
             ratios.append(one.clock / two.clock)
             print(
                 f"| {one.clock:.2f} | {two.clock:.2f} | {ratios[-1]:.2f} "

@@ -50,14 +50,17 @@ CHOSEN_BY_WEIGHTS: Weights = {
 }
 """What is left of such a job that has an earlier analysis."""
 
+RANGES_OF_FACTORED: Weights = {"allocating": 2.0}
+"""What is left of allocating where ranges of int8 are measured; weighed anew on the way."""
+
 INT8_ALONE: Weights = {
-    "measuring": 4.0,
+    "measuring": 1.33,
     "factoring": 0.0,
     "allocating": 0.0,
     "refining": 0.0,
-    "rewriting": 2.5,
-    "verifying": 0.5,
-    "storing": 0.1,
+    "rewriting": 0.83,
+    "verifying": 0.17,
+    "storing": 0.03,
 }
 """A job that measures ranges and factors no layer."""
 

@@ -15,8 +15,9 @@ from convpress.calibration import (
     parse_calibration,
     parse_input_values,
 )
+from convpress.phases import Phase
 from convpress.refusal import Code, Refusal
-from worker.engine.calibration.effort import Effort
+from worker.engine.calibration.effort import DEFAULT_EFFORT, Effort
 from worker.engine.model import Model, OpenedModel, Site
 from worker.engine.numerics import device
 from worker.engine.numerics.convolution import Convolution
@@ -50,10 +51,12 @@ def measure_statistics(
     effort: Effort | None = None,
     *,
     with_moments: bool = True,
+    phase: Phase = "measuring",
 ) -> "Calibration | Uncalibrated":
     """Calibrate a model as the request says, with the moments of its sites unless they are spared.
 
-    Without an effort, it is the usual one.
+    Without an effort, it is the usual one. `phase` is the present one, which is weighed anew when
+    the work is known.
 
     Raises:
         Refusal: the request's calibration, samples or input values cannot be read, or the model
@@ -84,12 +87,15 @@ def measure_statistics(
     )
 
     measure = calibrate if effort is None else partial(calibrate, effort=effort)
+    # a unit of work is a run on as many images as layers are fitted to
+    images = (effort or DEFAULT_EFFORT).most_images
+    share_of_images = images / DEFAULT_EFFORT.most_images
 
     def tell(part: float) -> None:
         progress.within(part, 1)
 
     def weigh(runs: float) -> None:
-        progress.weigh({"measuring": runs})
+        progress.weigh({phase: runs * share_of_images})
 
     reason = ""
     # some models create tensors of their own on the processor: they run there alone

@@ -12,7 +12,7 @@ from worker.engine.calibration.effort import RANGES_EFFORT
 from worker.engine.formats import adapter_of
 from worker.engine.formats.adapter import Int8Inputs, Int8Writer
 from worker.engine.model import Inputs, OpenedModel
-from worker.engine.phase_weights import INT8_ALONE
+from worker.engine.phase_weights import INT8_ALONE, RANGES_OF_FACTORED
 from worker.engine.progress import Progress
 from worker.engine.request import Request
 from worker.engine.selection.analysis import Analysis
@@ -72,13 +72,20 @@ def with_inputs_for_ranges(
 ) -> Analysis:
     """Return an analysis of a factored model with the inputs that int8 alone measures ranges on.
 
-    The layers are fitted to distilled images alone: plain ones beside them show more of the ranges.
+    Layers are fitted to distilled images where enough of them are affordable: plain ones beside
+    them show more of the ranges.
     """
     statistics = analysis.calibration
     if isinstance(statistics, Uncalibrated) or request.samples is not None:
         return analysis
+    progress.weigh(RANGES_OF_FACTORED)
     own = measure_statistics(
-        request, opened, progress, RANGES_EFFORT, with_moments=False
+        request,
+        opened,
+        progress,
+        RANGES_EFFORT,
+        with_moments=False,
+        phase="allocating",
     )
     return replace(analysis, calibration=own)
 

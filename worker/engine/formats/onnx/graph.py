@@ -198,6 +198,23 @@ def function_tensors(function: FunctionProto) -> Iterator[TensorProto]:
     yield from _tensors_of(function.node)
 
 
+def listed_floats(model: ModelProto) -> int:
+    """Return the number of floats that the Constants of a model hold without a tensor."""
+    nodes = [*model.graph.node]
+    for function in model.functions:
+        nodes += function.node
+    number = 0
+    for node in all_nodes(nodes):
+        if operator(node) != "Constant":
+            continue
+        for attribute in node.attribute:
+            if attribute.name == "value_floats":
+                number += len(attribute.floats)
+            elif attribute.name == "value_float" and not attribute.ref_attr_name:
+                number += 1
+    return number
+
+
 def stored_names(graph: GraphProto) -> set[str]:
     """Return the names of a graph's initializers, dense and sparse.
 

@@ -31,6 +31,7 @@ from worker.engine.formats.onnx.functions import inline_functions_with
 from worker.engine.formats.onnx.graph import (
     FLOATS,
     input_name,
+    listed_floats,
     main_tensors,
     nested_tensors,
     own_opset,
@@ -99,10 +100,10 @@ class OnnxModel:
 
     @property
     def parameters(self) -> int:
-        """The number of elements of all floating-point and quantised tensors in the model."""
+        """The number of elements of all floating-point and quantised values in the model."""
         self._finish_rewriting()
         quantised, scales = quantised_names(self._model.graph)
-        parameters = 0
+        parameters = listed_floats(self._model)
         for tensor in (*main_tensors(self._model), *nested_tensors(self._model)):
             is_weight = tensor.data_type in FLOATS or tensor.name in quantised
             if is_weight and tensor.name not in scales:

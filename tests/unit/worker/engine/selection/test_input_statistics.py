@@ -9,6 +9,7 @@ from support.engine.analyses import analysed
 
 from convpress.refusal import Code, Refusal
 from worker.engine.calibration import calibrate
+from worker.engine.calibration.effort import RANGES_EFFORT
 from worker.engine.calibration.harness import WeakCalibrationError
 from worker.engine.calibration.inputs import samples_file
 from worker.engine.calibration.statistics.covariance import MeasuredMoments
@@ -43,15 +44,15 @@ class Statistics:
     program: str
 
 
-def measured(**members):
+def measured(effort=None, progress=None, phase="measuring", **members):
     opened = SimpleNamespace(
         model=SimpleNamespace(inputs=()),
         shapes={},
         profile=CostProfile(SITES, {}),
     )
-    progress = Progress(lambda *_: None)
+    progress = progress or Progress(lambda *_: None)
     request = Request("", "onnx", "", "", **members)
-    return measure_statistics(request, opened, progress)
+    return measure_statistics(request, opened, progress, effort, phase=phase)
 
 
 def test_a_request_may_turn_it_off():
@@ -67,6 +68,17 @@ def test_sites_that_can_be_replaced_and_are_not_too_wide_are_measured(monkeypatc
     )
     measured()
     assert names == ["a"]
+
+
+@pytest.mark.parametrize(("effort", "weight"), [(None, 12), (RANGES_EFFORT, 4)])
+def test_the_present_phase_has_the_weight_of_the_work_on_its_images(
+    monkeypatch, effort, weight
+):
+    monkeypatch.setattr(calibrate, "calibrate", lambda *_, weigh, **__: weigh(12))
+    weights = {}
+    progress = SimpleNamespace(weigh=weights.update)
+    measured(effort, progress, "allocating")
+    assert weights == {"allocating": pytest.approx(weight)}
 
 
 def fail(*_, **__):

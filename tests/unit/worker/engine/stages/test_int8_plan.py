@@ -21,6 +21,7 @@ from worker.engine.calibration.effort import RANGES_EFFORT
 from worker.engine.decompose.forms.spatial import spatial
 from worker.engine.formats.adapter import Int8Losses, Int8Writer
 from worker.engine.model import CostProfile, TensorSpec
+from worker.engine.progress import Progress
 from worker.engine.request import Request
 from worker.engine.stages import int8_plan
 from worker.engine.stages.int8_plan import (
@@ -88,17 +89,28 @@ def test_a_factored_model_has_the_ranges_of_int8_alone_but_for_samples(
 ):
     own = SimpleNamespace()
 
-    def measure(request, opened, progress, effort, *, with_moments):
+    def measure(request, opened, progress, effort, *, with_moments, phase):
         assert effort is RANGES_EFFORT
         assert not with_moments
+        progress.within(1, 2)
+        progress.weigh({phase: 1.0})
+        progress.within(1, 2)
         return own
 
     monkeypatch.setattr(int8_plan, "measure_statistics", measure)
     asked = replace(request(), samples=samples)
     fitted = measured()
-    analysis = with_inputs_for_ranges(asked, opened(1), None, fitted)
+    fractions = []
+    progress = Progress(lambda _, fraction: fractions.append(fraction))
+    progress.enter("allocating")
+    progress.within(1, 1)
+    analysis = with_inputs_for_ranges(asked, opened(1), progress, fitted)
     assert (analysis.calibration is own) == is_own
     assert analysis.candidates == fitted.candidates
+    progress.enter("refining")
+    assert fractions == sorted(fractions)
+    # ranges that are measured have a share of the job
+    assert (len(set(fractions)) > 2) == is_own
 
 
 def test_without_a_calibration_there_are_no_inputs_for_ranges():

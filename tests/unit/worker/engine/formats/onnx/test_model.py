@@ -66,6 +66,17 @@ def test_parameters_are_floats_wherever_they_are_stored(tmp_path):
     assert open_model("onnx", written(tmp_path, CONVOLUTION)).parameters == 4 * 27 + 4
 
 
+def test_parameters_are_those_of_constants_without_a_tensor_too(tmp_path):
+    text = """g (float[1, 3] x) => (float[1] y) {
+        k = Constant <value_floats = [1.0, 2.0, 3.0]> ()
+        s = Constant <value_float = 0.5> ()
+        i = Constant <value_ints = [1]> ()
+        a = MatMul(x, k)
+        b = Mul(a, s)
+        y = Reshape(b, i) }"""
+    assert open_model("onnx", written(tmp_path, text)).parameters == 4
+
+
 def test_the_batch_is_one_and_the_rest_is_asked_for(tmp_path):
     opened = open_model("onnx", written(tmp_path, CONVOLUTION))
     assert opened.bind({"": (1, 3, 9, 8)}) == {"x": (1, 3, 9, 8)}
