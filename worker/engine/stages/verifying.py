@@ -257,17 +257,34 @@ def _require_budgets(artifact: WrittenArtifact, written: OpenedModel) -> None:
     """Check that the file fits the budgets.
 
     Raises:
-        Refusal: `verification_failed`.
+        Refusal: `verification_failed`; `budget_unreachable` where layers that the budgets wanted in
+            int8 stayed in float.
     """
     if not isinstance(artifact.goal, Objective):
         return
     for budget in artifact.goal.budgets:
         amount = budget.unit.measured(written)
         if amount is not None and amount > budget.allowed:
+            allowed = budget.unit.text(budget.allowed)
+            lost = [
+                site.name
+                for site in artifact.sites
+                if site.int8_loss is not None and not site.int8
+            ]
+            if lost:
+                raise Refusal(
+                    Code.BUDGET_UNREACHABLE,
+                    f"int8 loses too much at {', '.join(lost)}: with these layers in float the "
+                    "model does not fit its budget",
+                    field=budget.field,
+                    expected=f"a budget above {allowed}, precision=float, or an input_range or "
+                    "samples, which may let them be in int8",
+                    got=budget.unit.text(amount),
+                )
             raise Refusal(
                 Code.VERIFICATION_FAILED,
                 "the compressed model does not fit its budget",
                 field=budget.field,
-                expected=f"at most {budget.unit.text(budget.allowed)}",
+                expected=f"at most {allowed}",
                 got=budget.unit.text(amount),
             )

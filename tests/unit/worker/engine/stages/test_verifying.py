@@ -46,20 +46,31 @@ def test_when_the_results_are_run_the_opened_model_and_its_plan_are_gone(
 
 
 @pytest.mark.parametrize(
-    ("broken", "detail"),
+    ("broken", "code", "detail"),
     [
         (
             lambda artifact: replace(artifact, costs=with_more(artifact.costs)),
+            Code.VERIFICATION_FAILED,
             "the sum of its layers",
         ),
         (
             lambda artifact: replace(artifact, goal=with_less(artifact.goal)),
+            Code.VERIFICATION_FAILED,
             "fit its budget",
+        ),
+        (
+            lambda artifact: replace(
+                artifact,
+                goal=with_less(artifact.goal),
+                sites=[replace(site, int8_loss=0.4) for site in artifact.sites],
+            ),
+            Code.BUDGET_UNREACHABLE,
+            "int8 loses too much at .*: with these layers in float",
         ),
     ],
 )
 def test_an_artifact_that_breaks_its_promise_is_refused(
-    tmp_path, monkeypatch, broken, detail
+    tmp_path, monkeypatch, broken, code, detail
 ):
     monkeypatch.setattr(
         pipeline,
@@ -68,7 +79,7 @@ def test_an_artifact_that_breaks_its_promise_is_refused(
     )
     with pytest.raises(Refusal, match=detail) as refused:
         compressed(tmp_path, "plain.onnx", flops_budget="50%")
-    assert refused.value.code == Code.VERIFICATION_FAILED
+    assert refused.value.code == code
 
 
 @pytest.mark.parametrize(
