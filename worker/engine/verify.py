@@ -19,6 +19,8 @@ Outputs = Mapping[str, NDArray[np.generic]]
 _PROBABILITY_TOLERANCE, _LEAST_PROBABILITY = 1e-3, 1e-9
 # Of a sum of squares: outputs that are nearer to each other are the same.
 _ROUNDING = 1e-9
+# Of the mean square of the largest output: one below is zero but for the rounding of 32 bits.
+_ZERO = 1e-12
 # The mean and the spread of fewer samples are too uncertain.
 _FEWEST_SAMPLES = 8
 
@@ -38,8 +40,8 @@ class Comparison:
     outputs whose sizes depend on values, as those behind NonMaxSuppression: they are not compared.
     `spread_error` is `||y - y'|| / ||y - m||` for the mean sample m, of the output where that is
     most: outputs of the same size may differ little from sample to sample, and an error counts by
-    what tells samples apart. It is None of fewer than eight samples, or where all samples have the
-    same outputs.
+    what tells samples apart. It is None of fewer than eight samples, of samples of several sizes,
+    or where all samples have the same outputs.
     """
 
     outputs: tuple[str, ...]
@@ -68,9 +70,7 @@ def compare(
     >>> compare([{"y": np.array([3.0, 4.0])}], [{"y": np.array([3.0, 4.5])}]).relative_error
     0.1
     """
-    differences: dict[str, float] = defaultdict(float)
-    energies: dict[str, float] = defaultdict(float)
-    spreads: dict[str, _Spread] = defaultdict(_Spread)
+    sums: dict[str, _Sums] = defaultdict(_Sums)
     finite = True
     sized_by_values = _sized_by_values(
         originals, compressed, declared or {}, sized_outputs
@@ -97,65 +97,97 @@ def compare(
             is_usable = np.isfinite(got64[usable])
             if not is_usable.all():
                 raise _differs(f"values of {name}", "finite", "NaN or infinity")
-            error = (expected64 - got64)[usable]
-            squares = error**2
-            differences[name] += float(squares.sum())
-            usable_values = np.where(usable, expected64, 0)
-            energies[name] += float(np.square(usable_values).sum())
-            spreads[name].add(usable_values)
-    spread_energies = {name: spread.energy for name, spread in spreads.items()}
+            sums[name].add(expected64, got64, usable)
     agreement = None if sized_by_values else _agreement(originals, compressed)
     return Comparison(
         outputs=tuple(originals[0]),
-        relative_error=_most(differences, energies),
+        relative_error=_relative_error(sums.values()),
         agreement=agreement,
         finite=finite,
         sized_by_values=sized_by_values,
-        spread_error=_most(differences, spread_energies),
+        spread_error=_spread_error(sums.values()),
     )
 
 
-def _most(
-    differences: Mapping[str, float], energies: Mapping[str, float]
-) -> float | None:
-    """Return the largest root of an output's ratio; None where all the second sums are 0."""
-    ratios = [
-        float(np.sqrt(differences[name] / energy))
-        for name, energy in energies.items()
-        if energy > 0
-    ]
-    return max(ratios, default=None)
-
-
-class _Spread:
-    """The sum of squares of an output's samples about their mean, over several runs."""
+class _Sums:
+    """The sums of an output over several runs: of squares, and of squared differences."""
 
     def __init__(self) -> None:
+        self._values = 0
         self._samples = 0
-        self._sum: NDArray[np.float64] | float = 0.0
         self._squares = 0.0
+        self._differences = 0.0
+        self._sums: dict[tuple[int, ...], NDArray[np.float64]] = {}
 
-    def add(self, samples: NDArray[np.float64]) -> None:
-        """Add a run's samples, which lie along the first axis."""
-        rows = samples.reshape(1) if samples.ndim == 0 else samples
+    def add(
+        self,
+        original: NDArray[np.float64],
+        other: NDArray[np.float64],
+        usable: NDArray[np.bool_],
+    ) -> None:
+        """Add a run's samples, which lie along the first axis, where they are usable."""
+        self._values += int(usable.sum())
+        self._differences += float(np.square((original - other)[usable]).sum())
+        values = np.where(usable, original, 0)
+        self._squares += float(np.square(values).sum())
+        rows = values.reshape(1) if values.ndim == 0 else values
         self._samples += len(rows)
-        self._sum = self._sum + rows.sum(0)
-        squares = np.square(rows)
-        self._squares += float(squares.sum())
+        size = rows.shape[1:]
+        self._sums[size] = self._sums.get(size, np.zeros(size)) + rows.sum(0)
 
     @property
-    def energy(self) -> float:
-        """The sum of squares; 0 of few samples, or where rounding alone tells them apart.
+    def size(self) -> float:
+        """The mean square of the original's values."""
+        return self._squares / max(self._values, 1)
 
-        The mean is that of the same samples: the sum is raised by what that takes away.
+    @property
+    def difference(self) -> float:
+        """The mean square of the differences."""
+        return self._differences / max(self._values, 1)
+
+    @property
+    def spread(self) -> float:
+        """The mean square of the original's samples about their mean.
+
+        It is 0 of few samples or of several sizes, or where rounding alone tells samples apart. The
+        mean is that of the same samples: the sum is raised by what that takes away.
         """
-        if self._samples < _FEWEST_SAMPLES:
+        if self._samples < _FEWEST_SAMPLES or len(self._sums) > 1:
             return 0.0
-        of_mean = float(np.square(self._sum).sum()) / self._samples
+        [total] = self._sums.values()
+        of_mean = float(np.square(total).sum()) / self._samples
         about_mean = self._squares - of_mean
         if about_mean <= _ROUNDING * self._squares:
             return 0.0
-        return about_mean * self._samples / (self._samples - 1)
+        return about_mean * self._samples / (self._samples - 1) / self._values
+
+
+def _relative_error(outputs: Collection[_Sums]) -> float | None:
+    """Return the error of the output that differs most of its size; None where all are zero."""
+    largest = max((output.size for output in outputs), default=0.0)
+    if largest == 0:
+        return None
+    squares = [
+        output.difference / (output.size if _has_size(output, largest) else largest)
+        for output in outputs
+    ]
+    return float(np.sqrt(max(squares)))
+
+
+def _spread_error(outputs: Collection[_Sums]) -> float | None:
+    """Return the error of the output that differs most of its spread; None where none has one."""
+    largest = max((output.size for output in outputs), default=0.0)
+    squares = [
+        output.difference / output.spread
+        for output in outputs
+        if output.spread > 0 and _has_size(output, largest)
+    ]
+    return float(np.sqrt(max(squares))) if squares else None
+
+
+def _has_size(output: _Sums, largest: float) -> bool:
+    """Whether an output is more than zero and rounding beside the largest one."""
+    return output.size > _ZERO * largest
 
 
 def _sized_by_values(
