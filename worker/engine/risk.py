@@ -200,15 +200,16 @@ def _evidence(
     comparison: Comparison, inputs: ComparisonInputs, predicted: float | None
 ) -> str:
     assert comparison.relative_error is not None  # `assess` has checked
+    # of several outputs the figures are those of the worst
+    up_to = "up to " if len(comparison.outputs) > 1 else ""
     relative = 100 * comparison.relative_error
-    error = f"{relative:.1f} %"
+    error = f"{up_to}{relative:.1f} %"
     source = _INPUTS[inputs.source]
     text = f"{source} its outputs differ from the original's by {error}"
     text += " of their size"
     if comparison.agreement is None and comparison.spread_error is not None:
-        several = len(comparison.outputs) > 1
-        whose = "the variation of the worst" if several else "their variation"
-        text += f", and by {100 * comparison.spread_error:.1f} % of {whose}"
+        spread = 100 * comparison.spread_error
+        text += f", and by {up_to}{spread:.1f} % of their variation"
     if comparison.agreement is not None:
         agreement = 100 * comparison.agreement
         cases = f"{agreement:.0f} %"

@@ -196,10 +196,11 @@ def test_outputs_that_vary_little_about_a_large_mean_count_by_their_variation():
     assert risk_of(0.01, spread=0.05).level == "low"
 
 
-def test_the_text_says_whose_variation_counts_of_several_outputs():
+def test_of_several_outputs_the_text_has_the_most_that_one_differs_by():
     several = Comparison(("box", "score"), 0.01, None, True, spread_error=0.9)
     risk = assess({"0 to 1": several}, SYNTHETIC, 0.01, unchanged=False)
-    assert "by 90.0 % of the variation of the worst;" in risk.text
+    assert "by up to 1.0 % of their size" in risk.text
+    assert "by up to 90.0 % of their variation" in risk.text
 
 
 def test_other_models_have_no_expected_loss():
