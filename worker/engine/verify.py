@@ -19,7 +19,7 @@ Outputs = Mapping[str, NDArray[np.generic]]
 _PROBABILITY_TOLERANCE, _LEAST_PROBABILITY = 1e-3, 1e-9
 # Of a sum of squares: outputs that are nearer to each other are the same.
 _ROUNDING = 1e-9
-# Of the mean square of the largest output: one below is zero but for the rounding of 32 bits.
+# A mean square: the rounding of 32 bits leaves about as much of numbers near 1 that cancel.
 _ZERO = 1e-12
 # The mean and the spread of fewer samples are too uncertain.
 _FEWEST_SAMPLES = 8
@@ -30,11 +30,12 @@ class Comparison:
     """The difference of two models' outputs.
 
     `relative_error` is `||y - y'|| / ||y||` of the floating-point output y that differs most: what
-    is large, as pixels are, must not hide the errors of what is small, as probabilities are. Values
-    that are not finite in the original are left out. It is None where all outputs are zero. Where
-    one vector of scores a sample is the only output, as of a classifier, y are the scores minus
-    their mean, or minus the mean of the logarithms where they are probabilities: what all scores
-    share changes no class.
+    is large, as pixels are, must not hide the errors of what is small, as probabilities are. An
+    output that is zero but for rounding has no size of its own, and counts relative to the smallest
+    of the others. Values that are not finite in the original are left out. It is None where all
+    outputs are zero. Where one vector of scores a sample is the only output, as of a classifier, y
+    are the scores minus their mean, or minus the mean of the logarithms where they are
+    probabilities: what all scores share changes no class.
     `agreement` is then the share of samples with finite scores to which both give the same class;
     else None. `finite` says whether all outputs of the original are. `sized_by_values` are the
     outputs whose sizes depend on values, as those behind NonMaxSuppression: they are not compared.
@@ -164,30 +165,35 @@ class _Sums:
 
 def _relative_error(outputs: Collection[_Sums]) -> float | None:
     """Return the error of the output that differs most of its size; None where all are zero."""
-    largest = max((output.size for output in outputs), default=0.0)
-    if largest == 0:
+    zero = size_of_zero([output.size for output in outputs])
+    sizes = [output.size for output in outputs if output.size > zero]
+    if not sizes:
         return None
-    squares = [
-        output.difference / (output.size if _has_size(output, largest) else largest)
-        for output in outputs
-    ]
+    least = min(sizes)
+    squares = [output.difference / max(output.size, least) for output in outputs]
     return float(np.sqrt(max(squares)))
 
 
 def _spread_error(outputs: Collection[_Sums]) -> float | None:
     """Return the error of the output that differs most of its spread; None where none has one."""
-    largest = max((output.size for output in outputs), default=0.0)
+    zero = size_of_zero([output.size for output in outputs])
     squares = [
         output.difference / output.spread
         for output in outputs
-        if output.spread > 0 and _has_size(output, largest)
+        if output.spread > 0 and output.size > zero
     ]
     return float(np.sqrt(max(squares))) if squares else None
 
 
-def _has_size(output: _Sums, largest: float) -> bool:
-    """Whether an output is more than zero and rounding beside the largest one."""
-    return output.size > _ZERO * largest
+def size_of_zero(sizes: Sequence[float]) -> float:
+    """Return the mean square up to which an output is zero but for rounding beside others.
+
+    `sizes` are the mean squares of all outputs. Large ones make none of the others zero.
+
+    >>> size_of_zero([9.0, 1e-20]), size_of_zero([0.25])
+    (1e-12, 2.5e-13)
+    """
+    return _ZERO * min(max(sizes, default=0.0), 1.0)
 
 
 def _sized_by_values(

@@ -22,12 +22,16 @@ def test_the_error_is_that_of_the_output_that_differs_most_of_its_own_size():
 def test_of_an_output_that_is_zero_but_for_rounding_rounding_does_not_count(noise):
     signs = np.resize([1.0, -1.0, 1.0], (9, 2))
     values = np.linspace(-1, 1, 18).reshape(9, 2)
-    original = {"a": values, "zero": noise * signs}
-    near = compare([original], [{"a": values, "zero": -noise * signs}])
+    usual = {"a": values, "large": 1e9 * values}
+    original = usual | {"zero": noise * signs}
+    near = compare([original], [usual | {"zero": -noise * signs}])
     assert near.relative_error <= 1e-6
     assert near.spread_error == 0
-    far = compare([original], [{"a": values, "zero": 0.5 * signs}])
-    assert far.relative_error == pytest.approx(0.5 / np.sqrt(np.mean(values**2)))
+    far = compare([original], [usual | {"zero": 0.5 * signs}])
+    size = np.sqrt(np.mean(values**2))
+    assert far.relative_error == pytest.approx(0.5 / size)
+    other = compare([original], [original | {"a": 1.5 * values}])
+    assert other.relative_error == pytest.approx(0.5)
 
 
 def test_what_is_no_number_in_the_original_is_left_out_and_said():

@@ -18,11 +18,10 @@ from worker.engine.calibration.replay import (
     measure_footprints,
 )
 from worker.engine.program import Program, StepError, resume, run
+from worker.engine.verify import size_of_zero
 
 # Of a sum of squares: what varies less is constant but for rounding.
 _ROUNDING = 1e-9
-# Of the mean square of the largest output: one below is zero but for the rounding of 32 bits.
-_ZERO = 1e-12
 
 
 class OutputError:
@@ -82,12 +81,8 @@ class OutputError:
                 if isinstance(original, Tensor) and original.is_floating_point():
                     sums[number].add(original, output)
         # what varies by rounding alone would count most of all
-        largest = max((each.size for each in sums.values()), default=0.0)
-        varying = [
-            each
-            for each in sums.values()
-            if each.varies and each.size > _ZERO * largest
-        ]
+        zero = size_of_zero([each.size for each in sums.values()])
+        varying = [each for each in sums.values() if each.varies and each.size > zero]
         if varying:
             ratios = [each.difference / each.variation for each in varying]
             return sum(ratios) / len(ratios)
