@@ -279,7 +279,7 @@ def _validation(request: Request, error: Exception) -> Response:
     # `loc` is the part of the request, such as "query", then the field, then a place in its list.
     # A body that is no JSON object has no field: then a number or nothing follows.
     part, *places = first["loc"]
-    field = str(places[0] if places and isinstance(places[0], str) else part)
+    field = str(places[0] if places and isinstance(places[0], str) else part)[:100]
     # JSON may have half a surrogate pair, which no answer can be written with.
     got = str(first.get("input"))[:100].encode(errors="backslashreplace").decode()
     members = {"code": "request_invalid", "field": field, "got": got}

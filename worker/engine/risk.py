@@ -49,13 +49,12 @@ def assess(
 ) -> Risk:
     """Return the risk of a compressed model from its comparisons with the original.
 
-    There is one comparison for each group of the inputs. Any group may be the one that real inputs
-    are like: the level is low where it is so for the worst, and high where it is for the best.
-    `predicted` is the predicted error of the outputs, relative and squared; None where the share of
-    the layers' errors that arrives at the outputs was not measured, which is a doubt where layers
-    were factored. With a doubt the level is not low. `inner_error` is the relative error of the
-    activations before the last layers, None where int8 has changed these since: the level stands on
-    it where the outputs say little. With `answers` to labelled samples it stands on these alone.
+    There is one comparison for each group of the inputs; the worst counts. `predicted` is the
+    predicted error of the outputs, relative and squared; None where the share of the layers' errors
+    that arrives at the outputs was not measured, which is a doubt where layers were factored. With
+    a doubt the level is not low. `inner_error` is the relative error of the activations before the
+    last layers, None where int8 has changed these since: the level stands on it where the outputs
+    say little. With `answers` to labelled samples it stands on these alone.
 
     >>> near = {"0 to 1": Comparison(("y",), 0.05, None, True)}
     >>> images = ComparisonInputs("synthetic", {"0 to 1": []})
@@ -107,9 +106,10 @@ def _assessed(
         predicted = None
     elif predicted is None:
         doubts.append(UNWEIGHTED)
-    expected = _expected_loss(comparisons)
+    expected = _expected_loss(comparison)
     if expected is None:
-        level = _level_of_errors(comparisons, predicted)
+        error = max(comparison.relative_error, comparison.spread_error or 0.0)
+        level = _level(error, predicted)
     else:
         level = _level_of_loss(expected)
     if doubts:
@@ -166,32 +166,12 @@ def _by_activations(
     return Risk(level=_LEVELS[level], text=f"{text}{reservations} {advice}")
 
 
-def _expected_loss(comparisons: Mapping[str, Comparison]) -> ExpectedLoss | None:
-    """Return the share of right answers that a classifier will lose; None of other models.
-
-    It is the worst of all groups; the band starts at the lower end of the best one's.
-    """
-    losses = [
-        risk_levels.expected_loss(comparison.spread_error)
-        for comparison in comparisons.values()
-        if comparison.agreement is not None and comparison.spread_error is not None
-    ]
-    if not losses:
+def _expected_loss(comparison: Comparison) -> ExpectedLoss | None:
+    """Return the share of right answers that a classifier will lose; None of other models."""
+    if comparison.agreement is None or comparison.spread_error is None:
         return None
-    expected, low, high = zip(*losses, strict=True)
-    return ExpectedLoss(expected=max(expected), low=min(low), high=max(high))
-
-
-def _level_of_errors(
-    comparisons: Mapping[str, Comparison], predicted: float | None
-) -> int:
-    """Return the index of the level that the errors of all groups allow."""
-    levels = []
-    for comparison in comparisons.values():
-        if comparison.relative_error is not None:
-            error = max(comparison.relative_error, comparison.spread_error or 0.0)
-            levels.append(_level(error, predicted))
-    return min(max(levels), max(min(levels), _MODERATE))
+    expected, low, high = risk_levels.expected_loss(comparison.spread_error)
+    return ExpectedLoss(expected=expected, low=low, high=high)
 
 
 def _level_of_loss(loss: ExpectedLoss) -> int:
@@ -220,15 +200,16 @@ def _evidence(
     comparison: Comparison, inputs: ComparisonInputs, predicted: float | None
 ) -> str:
     assert comparison.relative_error is not None  # `assess` has checked
+    # of several outputs the figures are those of the worst
+    up_to = "up to " if len(comparison.outputs) > 1 else ""
     relative = 100 * comparison.relative_error
-    error = f"{relative:.1f} %"
+    error = f"{up_to}{relative:.1f} %"
     source = _INPUTS[inputs.source]
     text = f"{source} its outputs differ from the original's by {error}"
     text += " of their size"
     if comparison.agreement is None and comparison.spread_error is not None:
-        several = len(comparison.outputs) > 1
-        whose = "the variation of the worst" if several else "their variation"
-        text += f", and by {100 * comparison.spread_error:.1f} % of {whose}"
+        spread = 100 * comparison.spread_error
+        text += f", and by {up_to}{spread:.1f} % of their variation"
     if comparison.agreement is not None:
         agreement = 100 * comparison.agreement
         cases = f"{agreement:.0f} %"

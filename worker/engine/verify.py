@@ -19,6 +19,8 @@ Outputs = Mapping[str, NDArray[np.generic]]
 _PROBABILITY_TOLERANCE, _LEAST_PROBABILITY = 1e-3, 1e-9
 # Of a sum of squares: outputs that are nearer to each other are the same.
 _ROUNDING = 1e-9
+# A mean square: the rounding of 32 bits leaves about as much of numbers near 1 that cancel.
+_ZERO = 1e-12
 # The mean and the spread of fewer samples are too uncertain.
 _FEWEST_SAMPLES = 8
 
@@ -28,18 +30,19 @@ class Comparison:
     """The difference of two models' outputs.
 
     `relative_error` is `||y - y'|| / ||y||` of the floating-point output y that differs most: what
-    is large, as pixels are, must not hide the errors of what is small, as probabilities are. Values
-    that are not finite in the original are left out. It is None where all outputs are zero. Where
-    one vector of scores a sample is the only output, as of a classifier, y are the scores minus
-    their mean, or minus the mean of the logarithms where they are probabilities: what all scores
-    share changes no class.
+    is large, as pixels are, must not hide the errors of what is small, as probabilities are. An
+    output that is zero but for rounding has no size of its own, and counts relative to the smallest
+    of the others. Values that are not finite in the original are left out. It is None where all
+    outputs are zero. Where one vector of scores a sample is the only output, as of a classifier, y
+    are the scores minus their mean, or minus the mean of the logarithms where they are
+    probabilities: what all scores share changes no class.
     `agreement` is then the share of samples with finite scores to which both give the same class;
     else None. `finite` says whether all outputs of the original are. `sized_by_values` are the
     outputs whose sizes depend on values, as those behind NonMaxSuppression: they are not compared.
     `spread_error` is `||y - y'|| / ||y - m||` for the mean sample m, of the output where that is
     most: outputs of the same size may differ little from sample to sample, and an error counts by
-    what tells samples apart. It is None of fewer than eight samples, or where all samples have the
-    same outputs.
+    what tells samples apart. It is None of fewer than eight samples, of samples of several sizes,
+    or where all samples have the same outputs.
     """
 
     outputs: tuple[str, ...]
@@ -68,9 +71,7 @@ def compare(
     >>> compare([{"y": np.array([3.0, 4.0])}], [{"y": np.array([3.0, 4.5])}]).relative_error
     0.1
     """
-    differences: dict[str, float] = defaultdict(float)
-    energies: dict[str, float] = defaultdict(float)
-    spreads: dict[str, _Spread] = defaultdict(_Spread)
+    sums: dict[str, _Sums] = defaultdict(_Sums)
     finite = True
     sized_by_values = _sized_by_values(
         originals, compressed, declared or {}, sized_outputs
@@ -97,65 +98,102 @@ def compare(
             is_usable = np.isfinite(got64[usable])
             if not is_usable.all():
                 raise _differs(f"values of {name}", "finite", "NaN or infinity")
-            error = (expected64 - got64)[usable]
-            squares = error**2
-            differences[name] += float(squares.sum())
-            usable_values = np.where(usable, expected64, 0)
-            energies[name] += float(np.square(usable_values).sum())
-            spreads[name].add(usable_values)
-    spread_energies = {name: spread.energy for name, spread in spreads.items()}
+            sums[name].add(expected64, got64, usable)
     agreement = None if sized_by_values else _agreement(originals, compressed)
     return Comparison(
         outputs=tuple(originals[0]),
-        relative_error=_most(differences, energies),
+        relative_error=_relative_error(sums.values()),
         agreement=agreement,
         finite=finite,
         sized_by_values=sized_by_values,
-        spread_error=_most(differences, spread_energies),
+        spread_error=_spread_error(sums.values()),
     )
 
 
-def _most(
-    differences: Mapping[str, float], energies: Mapping[str, float]
-) -> float | None:
-    """Return the largest root of an output's ratio; None where all the second sums are 0."""
-    ratios = [
-        float(np.sqrt(differences[name] / energy))
-        for name, energy in energies.items()
-        if energy > 0
-    ]
-    return max(ratios, default=None)
-
-
-class _Spread:
-    """The sum of squares of an output's samples about their mean, over several runs."""
+class _Sums:
+    """The sums of an output over several runs: of squares, and of squared differences."""
 
     def __init__(self) -> None:
+        self._values = 0
         self._samples = 0
-        self._sum: NDArray[np.float64] | float = 0.0
         self._squares = 0.0
+        self._differences = 0.0
+        self._sums: dict[tuple[int, ...], NDArray[np.float64]] = {}
 
-    def add(self, samples: NDArray[np.float64]) -> None:
-        """Add a run's samples, which lie along the first axis."""
-        rows = samples.reshape(1) if samples.ndim == 0 else samples
+    def add(
+        self,
+        original: NDArray[np.float64],
+        other: NDArray[np.float64],
+        usable: NDArray[np.bool_],
+    ) -> None:
+        """Add a run's samples, which lie along the first axis, where they are usable."""
+        self._values += int(usable.sum())
+        self._differences += float(np.square((original - other)[usable]).sum())
+        values = np.where(usable, original, 0)
+        self._squares += float(np.square(values).sum())
+        rows = values.reshape(1) if values.ndim == 0 else values
         self._samples += len(rows)
-        self._sum = self._sum + rows.sum(0)
-        squares = np.square(rows)
-        self._squares += float(squares.sum())
+        size = rows.shape[1:]
+        self._sums[size] = self._sums.get(size, np.zeros(size)) + rows.sum(0)
 
     @property
-    def energy(self) -> float:
-        """The sum of squares; 0 of few samples, or where rounding alone tells them apart.
+    def size(self) -> float:
+        """The mean square of the original's values."""
+        return self._squares / max(self._values, 1)
 
-        The mean is that of the same samples: the sum is raised by what that takes away.
+    @property
+    def difference(self) -> float:
+        """The mean square of the differences."""
+        return self._differences / max(self._values, 1)
+
+    @property
+    def spread(self) -> float:
+        """The mean square of the original's samples about their mean.
+
+        It is 0 of few samples or of several sizes, or where rounding alone tells samples apart. The
+        mean is that of the same samples: the sum is raised by what that takes away.
         """
-        if self._samples < _FEWEST_SAMPLES:
+        if self._samples < _FEWEST_SAMPLES or len(self._sums) > 1:
             return 0.0
-        of_mean = float(np.square(self._sum).sum()) / self._samples
+        [total] = self._sums.values()
+        of_mean = float(np.square(total).sum()) / self._samples
         about_mean = self._squares - of_mean
         if about_mean <= _ROUNDING * self._squares:
             return 0.0
-        return about_mean * self._samples / (self._samples - 1)
+        return about_mean * self._samples / (self._samples - 1) / self._values
+
+
+def _relative_error(outputs: Collection[_Sums]) -> float | None:
+    """Return the error of the output that differs most of its size; None where all are zero."""
+    zero = size_of_zero([output.size for output in outputs])
+    sizes = [output.size for output in outputs if output.size > zero]
+    if not sizes:
+        return None
+    least = min(sizes)
+    squares = [output.difference / max(output.size, least) for output in outputs]
+    return float(np.sqrt(max(squares)))
+
+
+def _spread_error(outputs: Collection[_Sums]) -> float | None:
+    """Return the error of the output that differs most of its spread; None where none has one."""
+    zero = size_of_zero([output.size for output in outputs])
+    squares = [
+        output.difference / output.spread
+        for output in outputs
+        if output.spread > 0 and output.size > zero
+    ]
+    return float(np.sqrt(max(squares))) if squares else None
+
+
+def size_of_zero(sizes: Sequence[float]) -> float:
+    """Return the mean square up to which an output is zero but for rounding beside others.
+
+    `sizes` are the mean squares of all outputs. Large ones make none of the others zero.
+
+    >>> size_of_zero([9.0, 1e-20]), size_of_zero([0.25])
+    (1e-12, 2.5e-13)
+    """
+    return _ZERO * min(max(sizes, default=0.0), 1.0)
 
 
 def _sized_by_values(

@@ -36,12 +36,14 @@ class Answers:
 
     @property
     def standard_error(self) -> float:
-        """The standard error of the lost share of all samples: changed answers are counted events.
+        """The standard error of the lost share of all samples.
 
-        >>> Answers(400, 300, lost=15, gained=10).standard_error
+        Answers that change are counted events, and one more: without a change it is not 0.
+
+        >>> Answers(400, 300, lost=14, gained=10).standard_error
         0.0125
         """
-        return sqrt(self.lost + self.gained) / self.count
+        return sqrt(self.lost + self.gained + 1) / self.count
 
     @property
     def loss(self) -> ExpectedLoss | None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from functools import partial
 
 import numpy as np
+import pytest
 from support.service import fake_engine
 from support.service.callers import FORM, HTML, cookie, post, token
 
@@ -146,6 +147,19 @@ def test_a_result_shows_thresholds_ranges_latency_and_versions(client):
         assert text in page
     assert "without a price for 2 layers" in page
     assert f'<code id="job-id">{job}</code>' in page
+
+
+@pytest.mark.parametrize(
+    ("outputs", "whose"),
+    [(["y"], "the outputs"), (["box", "score"], "the worst output")],
+    ids=["one", "two"],
+)
+def test_of_several_outputs_the_measured_error_is_said_to_be_the_worst_ones(
+    client, outputs, whose
+):
+    verification = fake_engine.REPORT["verification"] | {"outputs": outputs}
+    _, page = shown(client, fake_engine.REPORT | {"verification": verification})
+    assert f"of {whose}\N{RIGHT SINGLE QUOTATION MARK}" in page
 
 
 def test_operations_in_int8_stand_beside_the_flops(client):

@@ -41,3 +41,9 @@ def test_a_filter_that_there_is_not_is_refused_with_those_that_there_are(client)
     assert problem["expected"] == (
         "one of state, model_sha256, kind, label, created_from, created_before, limit, cursor"
     )
+
+
+def test_of_a_long_name_that_there_is_not_the_refusal_has_the_first_characters(client):
+    problem = client.get("/jobs", params={"x" * 5000: "1"}).json()
+    assert problem["field"] == "x" * 100
+    assert len(problem["detail"]) < 200

@@ -18,6 +18,22 @@ def test_the_error_is_that_of_the_output_that_differs_most_of_its_own_size():
     assert near.relative_error == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize("noise", [0.0, 1e-12, 1e-7])
+def test_of_an_output_that_is_zero_but_for_rounding_rounding_does_not_count(noise):
+    signs = np.resize([1.0, -1.0, 1.0], (9, 2))
+    values = np.linspace(-1, 1, 18).reshape(9, 2)
+    usual = {"a": values, "large": 1e9 * values}
+    original = usual | {"zero": noise * signs}
+    near = compare([original], [usual | {"zero": -noise * signs}])
+    assert near.relative_error <= 1e-6
+    assert near.spread_error == 0
+    far = compare([original], [usual | {"zero": 0.5 * signs}])
+    size = np.sqrt(np.mean(values**2))
+    assert far.relative_error == pytest.approx(0.5 / size)
+    other = compare([original], [original | {"a": 1.5 * values}])
+    assert other.relative_error == pytest.approx(0.5)
+
+
 def test_what_is_no_number_in_the_original_is_left_out_and_said():
     original = {"a": np.array([np.nan, 2.0])}
     comparison = compare([original], [{"a": np.array([7.0, 2.0])}])
@@ -153,6 +169,13 @@ def test_the_errors_are_those_of_the_worst_output():
 @pytest.mark.parametrize("samples", [np.eye(7), np.full((9, 3), 1e6 / 3)])
 def test_of_few_or_equal_samples_there_is_no_spread_error(samples):
     assert compare([{"y": samples}], [{"y": samples * 1.1}]).spread_error is None
+
+
+def test_samples_of_several_sizes_have_no_spread():
+    """As the boxes of a detector that finds more in some images."""
+    originals = [{"boxes": np.ones((1, 1 + run % 3, 4))} for run in range(9)]
+    comparison = compare(originals, originals)
+    assert (comparison.relative_error, comparison.spread_error) == (0, None)
 
 
 @pytest.mark.parametrize("declared", [(), (4,), (5, 4, 1)])

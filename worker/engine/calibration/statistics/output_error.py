@@ -18,6 +18,7 @@ from worker.engine.calibration.replay import (
     measure_footprints,
 )
 from worker.engine.program import Program, StepError, resume, run
+from worker.engine.verify import size_of_zero
 
 # Of a sum of squares: what varies less is constant but for rounding.
 _ROUNDING = 1e-9
@@ -80,7 +81,8 @@ class OutputError:
                 if isinstance(original, Tensor) and original.is_floating_point():
                     sums[number].add(original, output)
         # what varies by rounding alone would count most of all
-        varying = [each for each in sums.values() if each.varies]
+        zero = size_of_zero([each.size for each in sums.values()])
+        varying = [each for each in sums.values() if each.varies and each.size > zero]
         if varying:
             ratios = [each.difference / each.variation for each in varying]
             return sum(ratios) / len(ratios)
@@ -96,12 +98,18 @@ class _Sums:
 
     difference: float = 0.0
     variation: float = 0.0
-    size: float = 0.0
+    squares: float = 0.0
+    values: int = 0
+
+    @property
+    def size(self) -> float:
+        """The mean square of the original's values."""
+        return self.squares / max(self.values, 1)
 
     @property
     def varies(self) -> bool:
         """Whether the output differs from sample to sample by more than rounding."""
-        return self.variation > _ROUNDING * self.size
+        return self.variation > _ROUNDING * self.squares
 
     def add(self, original: Tensor, output: object) -> None:
         """Add one batch, with the original's output and the one that is compared with it."""
@@ -112,7 +120,8 @@ class _Sums:
         centre = exact.mean(0) if has_samples else exact.mean()
         self.difference += _sum_of_squares(exact - _same_shape(output, exact), usable)
         self.variation += _sum_of_squares(exact - centre, usable)
-        self.size += _sum_of_squares(exact, usable)
+        self.squares += _sum_of_squares(exact, usable)
+        self.values += int(usable.sum())
 
 
 def _same_shape(output: object, like: Tensor) -> Tensor:

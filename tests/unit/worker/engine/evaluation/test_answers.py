@@ -50,3 +50,7 @@ def test_the_standard_error_is_that_of_answers_that_change_by_chance():
     deviation = ((draws[:, 0] - draws[:, 1]) / 400).std()
     expected = Answers(400, 300, lost=12, gained=8).standard_error
     assert expected == pytest.approx(deviation, rel=0.05)
+
+
+def test_few_samples_without_a_change_do_not_tell_a_loss_exactly():
+    assert Answers(50, 40, lost=0, gained=0).standard_error == pytest.approx(0.02)

@@ -57,6 +57,15 @@ def test_each_output_that_varies_counts_alike_whatever_its_unit():
     assert OutputError(several, inputs).of(chains) == pytest.approx(error / 2)
 
 
+def test_an_output_that_is_zero_but_for_rounding_does_not_count():
+    whole = layer(RNG(1), (4, 3), bias=False)
+    program = chained(torch.tanh, ("a", whole), image, lambda x: 1e-9 * x)
+    usual, _, _, rounding = (step.gives[0] for step in program.steps)
+    several = replace(program, outputs=(usual, rounding))
+    error = OutputError(several, batches(64, 3)).of({"a": scaled(whole, 0.1)})
+    assert error == 0
+
+
 def test_a_classifiers_error_is_that_of_its_log_probabilities():
     """Adding the same to all scores changes no probability."""
     whole = layer(RNG(1), (4, 3))
