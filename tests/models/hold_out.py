@@ -3,7 +3,7 @@
     python tests/models/hold_out.py
 
 `digits_test.npz` has `images` (450, 1, 16, 16) and `labels` (450,): those that `train.py` holds
-out. `digits_samples.npz` has 32 images of its training set as `image`, the input of the models.
+out. `digits_samples.npz` has 64 images of its training set as `image`, the input of the models.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from digits import MODELS, split
 
-SAMPLES = 32
+SAMPLES = 64
 
 
 def write(folder: Path) -> None:
