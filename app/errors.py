@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
-from app import data_folder
+from app import data_folder, validation
 from app.data_folder import DataFolderGone
 from app.settings import get_settings
 from app.storage import StorageUnavailable
@@ -275,48 +275,8 @@ def _validation(request: Request, error: Exception) -> Response:
     from fastapi.exceptions import RequestValidationError
 
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    # `loc` is the part of the request, such as "query", then the field, then a place in its list.
-    # A body that is no JSON object has no field: then a number or nothing follows.
-    part, *places = first["loc"]
-    field = str(places[0] if places and isinstance(places[0], str) else part)[:100]
-    # JSON may have half a surrogate pair, which no answer can be written with.
-    got = str(first.get("input"))[:100].encode(errors="backslashreplace").decode()
-    members = {"code": "request_invalid", "field": field, "got": got}
-    if part == "query" and first["type"] == "extra_forbidden":
-        return respond(request, members | _unknown_parameter(request, field))
-    return respond(request, members | _fault(first, field))
-
-
-def _unknown_parameter(request: Request, name: str) -> dict[str, str]:
-    """Return the detail of an unknown name in a query, and the names that the path has."""
-    # Without the prefix of a proxy, which the path of the request may have.
-    path = request.scope["route"].path
-    operation = request.app.openapi()["paths"][path]["get"]
-    names = [each["name"] for each in operation["parameters"] if each["in"] == "query"]
-    return {
-        "detail": f"{path} has no parameter {name!r}",
-        "expected": "one of " + ", ".join(names),
-    }
-
-
-def _fault(error: Mapping[str, Any], field: str) -> dict[str, str]:
-    """Return the detail of an error of pydantic, and what was expected where it says so."""
-    if error["type"] == "extra_forbidden":
-        return {"detail": f"there is no field {field!r}"}
-    if error["type"] in ("dict_type", "model_attributes_type"):
-        return {"detail": f"{field} is no object of JSON", "expected": "an object"}
-    if error["type"] == "json_invalid":
-        return {"detail": f"{field} is no JSON", "expected": "an object of JSON"}
-    _, should, expected = error["msg"].partition(" should ")
-    if not should:
-        return {"detail": f"{field}: {error['msg']}"}
-    if error["type"].endswith("_parsing"):
-        # Behind the comma is how the parser failed.
-        expected, _, _ = expected.partition(",")
-    expected = expected.removeprefix("be ").removeprefix("have ")
-    expected = expected.replace("match pattern", "the pattern", 1)
-    return {"detail": f"{field} cannot be taken", "expected": expected}
+    members = validation.problem_members(error.errors()[0], request)
+    return respond(request, members)
 
 
 _STARLETTE_CODES = {404: "not_found", 405: "method_not_allowed"}

@@ -35,8 +35,8 @@ class ComparisonInputs:
     def obstacles(self) -> list[str]:
         """Why no model that is compared on these inputs alone has a low risk."""
         reasons = list(self.doubts)
-        if self.source == "noise":
-            reasons.append("the models are compared on noise")
+        if not self.like_truth:
+            reasons.append("nothing shows that real inputs look like these")
         if self.quiet:
             reasons.append("the outputs of the original say little")
         return reasons

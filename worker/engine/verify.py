@@ -18,11 +18,11 @@ Outputs = Mapping[str, NDArray[np.generic]]
 
 _PROBABILITY_TOLERANCE, _LEAST_PROBABILITY = 1e-3, 1e-9
 # Of a sum of squares: outputs that are nearer to each other are the same.
-_ROUNDING = 1e-9
+ROUNDING = 1e-9
 # A mean square: the rounding of 32 bits leaves about as much of numbers near 1 that cancel.
 _ZERO = 1e-12
 # The mean and the spread of fewer samples are too uncertain.
-_FEWEST_SAMPLES = 8
+FEWEST_SAMPLES = 8
 
 
 @dataclass(frozen=True)
@@ -153,12 +153,12 @@ class _Sums:
         It is 0 of few samples or of several sizes, or where rounding alone tells samples apart. The
         mean is that of the same samples: the sum is raised by what that takes away.
         """
-        if self._samples < _FEWEST_SAMPLES or len(self._sums) > 1:
+        if self._samples < FEWEST_SAMPLES or len(self._sums) > 1:
             return 0.0
         [total] = self._sums.values()
         of_mean = float(np.square(total).sum()) / self._samples
         about_mean = self._squares - of_mean
-        if about_mean <= _ROUNDING * self._squares:
+        if about_mean <= ROUNDING * self._squares:
             return 0.0
         return about_mean * self._samples / (self._samples - 1) / self._values
 

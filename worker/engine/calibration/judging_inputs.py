@@ -15,13 +15,12 @@ from worker.engine.calibration.replay import Batch
 from worker.engine.comparison_inputs import ComparisonInputs, Source
 from worker.engine.model import TensorSpec
 from worker.engine.program import Program
+from worker.engine.verify import FEWEST_SAMPLES
 
 MakeBatches = Callable[[Sequence[ValueRange], int, int], list[Batch]]
 """Returns at least `count` images in these ranges, from a seed."""
 
 _SEED = 2
-# The errors of fewer are no measure: nor is their spread from sample to sample.
-_FEWEST_HELD_OUT = 8
 # Between the seeds of two ranges, so that they get different images.
 _SEED_STEP = 100
 
@@ -65,9 +64,9 @@ def judging_by_samples(fitting: FittingImages, doubt: str | None) -> JudgingInpu
     """
     doubts = [] if doubt is None else [doubt]
     count = fitting.report_members["held_out_samples"]
-    if 0 < count < _FEWEST_HELD_OUT:
+    if 0 < count < FEWEST_SAMPLES:
         doubts.append(
-            f"{_FEWEST_HELD_OUT} held-out samples or more show errors well, and there are {count}"
+            f"{FEWEST_SAMPLES} held-out samples or more show errors well, and there are {count}"
         )
     if fitting.held_out:
         return JudgingInputs(

@@ -9,9 +9,11 @@ def test_the_runs_of_all_groups_count():
     assert inputs.source in SOURCES
 
 
-def test_doubts_noise_and_quiet_outputs_stand_against_a_low_risk():
+def test_doubts_unlike_inputs_and_quiet_outputs_stand_against_a_low_risk():
     groups = {"samples": [{}]}
     assert not ComparisonInputs("held-out samples", groups).obstacles
-    doubted = ComparisonInputs("noise", groups, ("it is a guess",), quiet=True)
+    doubted = ComparisonInputs(
+        "synthetic", groups, ("it is a guess",), like_truth=False, quiet=True
+    )
     assert len(doubted.obstacles) == 3
     assert doubted.obstacles[0] == "it is a guess"

@@ -18,10 +18,7 @@ from worker.engine.calibration.replay import (
     measure_footprints,
 )
 from worker.engine.program import Program, StepError, resume, run
-from worker.engine.verify import size_of_zero
-
-# Of a sum of squares: what varies less is constant but for rounding.
-_ROUNDING = 1e-9
+from worker.engine.verify import ROUNDING, size_of_zero
 
 
 class OutputError:
@@ -109,7 +106,7 @@ class _Sums:
     @property
     def varies(self) -> bool:
         """Whether the output differs from sample to sample by more than rounding."""
-        return self.variation > _ROUNDING * self.squares
+        return self.variation > ROUNDING * self.squares
 
     def add(self, original: Tensor, output: object) -> None:
         """Add one batch, with the original's output and the one that is compared with it."""

@@ -1,7 +1,7 @@
 """Pools of floats before layers in int8, which the runtime is kept from computing in 8 bits.
 
 ONNX Runtime moves a QuantizeLinear from behind a MaxPool to the place before it. Behind a layer of
-floats no layout suits pools in 8 bits: they take ten times as long as in floats.
+floats no layout suits pools in 8 bits: they take far longer than in floats.
 """
 
 from onnx import ModelProto, helper
