@@ -76,19 +76,22 @@ POOLED = """g (float[1, 4, 8, 8] x) => (float[1, 3, 4, 4] y)
 
 
 @pytest.mark.parametrize(
-    ("nodes", "taken"),
+    ("nodes", "taken", "after"),
     [
-        (["first", "second", "third"], "DequantizeLinear"),
-        (["second", "third"], "Relu"),
+        (["first", "second", "third"], "DequantizeLinear", "QuantizeLinear"),
+        (["second", "third"], "Relu", "Clip"),
     ],
 )
-def test_a_pool_is_in_int8_where_the_layer_before_it_is(nodes, taken):
+def test_a_pool_is_in_int8_where_the_layer_before_it_is(nodes, taken, after):
     proto = shape_inference.infer_shapes(model(POOLED))
     in_int8 = quantised(proto, RANGES, nodes)
     onnx.checker.check_model(in_int8)
     producers = {node.output[0]: node.op_type for node in in_int8.graph.node}
     [pool] = [node for node in in_int8.graph.node if node.name == "pool"]
     assert producers[pool.input[0]] == taken
+    # the clip keeps the runtime from rounding before the pool
+    [consumer] = [n for n in in_int8.graph.node if pool.output[0] in n.input]
+    assert consumer.op_type == after
 
 
 def test_no_inferred_shapes_and_no_marks_are_left():
